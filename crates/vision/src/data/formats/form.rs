@@ -1,6 +1,7 @@
 //! Labels from the files of annotation tools (`data::forms`): boxes, or attributes of the image as classes or numbers. An
 //! image that a file mentions without a box is *labelled, nothing there*; one with a wrong entry is unlabelled.
 
+use super::columns;
 use super::form_file::{Attribute, FormFile, FormImage};
 use super::listed::{Images, Listed};
 use super::matching::{Matches, Names, check_unused, match_images};
@@ -11,7 +12,7 @@ use crate::data::forms::{Files, Form, Part};
 use crate::data::images::decode;
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
-use crate::reading::{Missing, Place, count_of, did_you_mean, list_some};
+use crate::reading::{Missing, Place, count_of, cut, did_you_mean, list_some};
 use crate::tasks::Content;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -176,12 +177,12 @@ impl FormReader {
         found: &FormImage,
         mut reading: Reading,
     ) -> Result<Reading> {
-        let mut numbers = Vec::new();
+        let mut cells = Vec::new();
         for attribute in &self.attributes {
             let Some(values) = file.values(found, attribute) else { continue };
             let place = reading.place.clone();
             let word = |value: &&Value| {
-                let word = super::columns::class_word(attribute, value, &place)?;
+                let word = columns::class_word(attribute, value, &place)?;
                 Ok(RawClass { word, spot: place.spot })
             };
             match (task.kind.content, values.as_slice()) {
@@ -190,18 +191,12 @@ impl FormReader {
                 }
                 (_, []) => {}
                 (Content::Class, [one]) => reading.raw = Raw::Class(word(one)?),
-                (Content::Values, [one]) => match number_of(one) {
-                    Some(number) => numbers.push(number),
-                    None => {
-                        let message = format!("`{attribute}` of `{}` is {one}: expected a number", found.name);
-                        reading.faults.push(place.error(message));
-                    }
-                },
+                (Content::Values, [one]) => cells.push((attribute.as_str(), *one)),
                 (Content::Class | Content::Values | Content::Boxes, several) => {
                     let shown: Vec<String> = several.iter().map(|value| value.to_string()).collect();
                     let message = format!(
                         "`{}` has {} values of `{attribute}` ({}): give it one, or declare the task with `multi_label: true`",
-                        found.name,
+                        cut(&found.name),
                         several.len(),
                         list_some(&shown, 4)
                     );
@@ -209,11 +204,16 @@ impl FormReader {
                 }
             }
         }
-        if !numbers.is_empty() {
-            match numbers.len() == self.attributes.len() {
-                true => reading.raw = Raw::Values(numbers),
-                false => reading.remarks.push((Remark::PartlyBlank, reading.place.clone())),
-            }
+        if cells.is_empty() {
+            return Ok(reading);
+        }
+        if cells.len() < self.attributes.len() {
+            reading.remarks.push((Remark::PartlyBlank, reading.place.clone()));
+            return Ok(reading);
+        }
+        match columns::values(&cells, task.range, &reading.place) {
+            Ok(values) => reading.raw = Raw::Values(values),
+            Err(fault) => reading.faults.push(fault),
         }
         Ok(reading)
     }
@@ -234,12 +234,6 @@ impl FormReader {
         }
         reading
     }
-}
-
-/// A number, also as text, as some tools write all values.
-fn number_of(value: &Value) -> Option<f64> {
-    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
-    number.filter(|number| number.is_finite())
 }
 
 /// A note about label files whose image is not there. Files that are not of the form may lie in the same folder.

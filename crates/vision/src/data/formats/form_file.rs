@@ -6,7 +6,7 @@ use crate::boxes::Xyxy;
 use crate::data::forms::{Files, Form, Part, Shape, Unreadable, Written};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
-use crate::reading::{Place, Spot, count_of, text};
+use crate::reading::{Place, Spot, count_of, cut, text};
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -137,8 +137,13 @@ impl FormFile {
         }
         let index = self.images.len();
         if let Some(&before) = self.by_name.get(name.as_str()) {
-            let message =
-                format!("`{name}` is in this file already ({}): list every image once", self.images[before].spot);
+            let other = &self.images[before];
+            let message = match *other.file == **file {
+                true => format!("`{}` is in this file already ({}): list every image once", cut(&name), other.spot),
+                false => {
+                    format!("`{}` has another label file, {}: remove one of them", cut(&name), other.file.display())
+                }
+            };
             // It is not known which of the two is right.
             self.images[before].faults = Box::new([(Part::Everything, spot, message)]);
             return;
@@ -204,13 +209,9 @@ impl FormFile {
     /// Adds the attributes of the images, without those that have no value anywhere.
     pub fn add_attributes(&self, all: &mut BTreeMap<String, Attribute>) {
         for image in &self.images {
-            let mut counted: Vec<(u32, usize)> = Vec::new();
+            let mut counted: HashMap<u32, usize> = HashMap::new();
             for [name, value] in &image.tags {
-                let at = counted.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-                    counted.push((*name, 0));
-                    counted.len() - 1
-                });
-                counted[at].1 += usize::from(*value != ASKED);
+                *counted.entry(*name).or_default() += usize::from(*value != ASKED);
                 let attribute = all
                     .entry(self.words.text(*name).to_string())
                     .or_insert_with(|| Attribute { are_numbers: true, ..Attribute::default() });
@@ -269,7 +270,7 @@ impl Odd {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let noun = if form.files == Files::OfOneImage { "file" } else { "image" };
         let kinds = self.left_out.into_iter().take(6);
-        let left_out: Vec<String> = kinds.map(|(kind, count)| format!("{count} × {kind}")).collect();
+        let left_out: Vec<String> = kinds.map(|(kind, count)| format!("{count} × {}", cut(&kind))).collect();
         let left_out = (!left_out.is_empty()).then(|| left_out.join(", "));
         let no_boxes = left_out.map(|kinds| format!("{name}: shapes that are no boxes are left out: {kinds}"));
         let remarks = self.remarks.into_iter().map(|(what, count)| format!("{name}: {} {what}", count_of(count, noun)));

@@ -3,7 +3,7 @@
 use super::json::{self, Object, number};
 use super::written::{Found, Unreadable, Written};
 use super::{Files, Form, Sink, has_key};
-use crate::reading::{List, Spot};
+use crate::reading::{List, Spot, cut};
 use serde_json::Value;
 
 pub static FORM: Form = Form {
@@ -38,6 +38,7 @@ fn image(index: usize, entry: &Value) -> Written {
     let spot = Spot::entry(List::Entries, index);
     let name = IMAGE.iter().find_map(|key| entry.get(key)?.as_str()).unwrap_or_default();
     let mut image = Written::new(name, spot);
+    let name = cut(name);
     match BOXES.iter().find_map(|key| entry.get(key)) {
         Some(Value::Array(list)) => {
             image.shapes = Some(Vec::with_capacity(list.len()));

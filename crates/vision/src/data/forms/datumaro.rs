@@ -3,7 +3,7 @@
 use super::json::{self, as_number};
 use super::written::{Found, Part, Unreadable, Written, bounds};
 use super::{Files, Form, Sink, has_key};
-use crate::reading::{List, Spot};
+use crate::reading::{List, Spot, cut};
 use serde_json::Value;
 
 pub static FORM: Form = Form {
@@ -50,6 +50,7 @@ fn image(index: usize, item: &Value, labels: &[String]) -> Written {
     if let Some([height, width]) = media.and_then(|media| media.get("size")?.as_array()).map(Vec::as_slice) {
         image.size = [width, height].map(|side| side.as_f64().unwrap_or(0.0));
     }
+    let id = cut(id);
     match item.get("annotations") {
         Some(Value::Array(annotations)) => {
             image.shapes = Some(Vec::new());

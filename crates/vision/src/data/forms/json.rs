@@ -1,6 +1,7 @@
 //! JSON whose lists may be long: entries are passed on one by one, and a wrong entry does not make the file unreadable.
 
 use super::written::Unreadable;
+use crate::reading::cut;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -41,7 +42,8 @@ pub fn value_of(text: &str, key: &str) -> Result<Option<Value>, Unreadable> {
 /// The sentence for a text that `serde_json` refuses.
 pub fn not_json(error: &serde_json::Error) -> Unreadable {
     let message = error.to_string();
-    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    // It may quote a long text of the file.
+    let message = cut(message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message));
     let line = Some(error.line()).filter(|line| *line > 0);
     let column = error.column();
     let message = match error.is_data() {
@@ -90,7 +92,7 @@ pub fn shown(value: &Value) -> String {
     match value {
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "an object".into(),
-        Value::String(text) => format!("`{}`", crate::reading::cut(text)),
+        Value::String(text) => format!("`{}`", cut(text)),
         other => other.to_string(),
     }
 }

@@ -4,7 +4,7 @@
 use super::json::{self, Object, number, number_or_zero};
 use super::written::{Found, Part, Unreadable, Written, bounds, turned};
 use super::{Files, Form, Sink, has_key};
-use crate::reading::{List, Spot};
+use crate::reading::{List, Spot, cut};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -44,7 +44,11 @@ fn image(index: usize, task: &Value) -> Written {
         Some(Value::Array(all)) => all.as_slice(),
         Some(Value::Null) | None => &[],
         Some(other) => {
-            image.is_wrong(format!("`annotations` of `{}` is {}: expected a list", image.name, json::shown(other)));
+            image.is_wrong(format!(
+                "`annotations` of `{}` is {}: expected a list",
+                cut(&image.name),
+                json::shown(other)
+            ));
             return image;
         }
     };
@@ -57,7 +61,7 @@ fn image(index: usize, task: &Value) -> Written {
     }
     let Some(results) = chosen.and_then(|one| one.get("result")) else { return image };
     let Some(results) = results.as_array() else {
-        image.is_wrong(format!("`result` of `{}` is {}: expected a list", image.name, json::shown(results)));
+        image.is_wrong(format!("`result` of `{}` is {}: expected a list", cut(&image.name), json::shown(results)));
         return image;
     };
     image.shapes = Some(Vec::new());
@@ -128,7 +132,7 @@ fn take_results(results: &[Value], image: &mut Written) {
         .collect();
     for (i, result) in results.iter().enumerate() {
         let spot = image.spot;
-        let entry = format!("result[{i}] of `{}`: ", image.name);
+        let entry = format!("result[{i}] of `{}`: ", cut(&image.name));
         let kind = result.get("type").and_then(Value::as_str).unwrap_or_default();
         let control = result.get("from_name").and_then(Value::as_str).unwrap_or(kind);
         let Some(value) = result.get("value").and_then(Value::as_object) else { continue };
@@ -138,7 +142,12 @@ fn take_results(results: &[Value], image: &mut Written) {
             "choices" | "number" | "rating" if is_of_region => {}
             "choices" => match value.get("choices") {
                 Some(Value::Array(choices)) => {
-                    image.tags.extend(choices.iter().map(|choice| (control.to_string(), Some(choice.clone()))));
+                    for choice in choices {
+                        match json::class(Some(choice), "choices") {
+                            Ok(class) => image.tags.push((control.to_string(), Some(Value::String(class)))),
+                            Err(message) => image.faults.push((Part::Tags, spot, format!("{entry}{message}"))),
+                        }
+                    }
                 }
                 other => {
                     let shown = other.map_or("absent".into(), json::shown);

@@ -4,7 +4,7 @@
 use super::json::{self, Object};
 use super::written::{Found, Part, Unreadable, Written, bounds};
 use super::{Files, Form, Sink, has_key};
-use crate::reading::{List, Spot};
+use crate::reading::{List, Spot, cut};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -90,10 +90,13 @@ fn circle(points: &[[f64; 2]]) -> Result<[f64; 4], String> {
 fn take_flags(flags: &Object, image: &mut Written) {
     for (name, value) in flags {
         match value {
+            _ if name.trim().is_empty() => {
+                image.faults.push((Part::Tags, Spot::File, "a flag without a name: give the class".into()));
+            }
             Value::Bool(true) => image.tags.push((FLAGS.into(), Some(Value::String(name.clone())))),
             Value::Bool(false) => {}
             other => {
-                let message = format!("flag `{name}` is {}: expected true or false", json::shown(other));
+                let message = format!("flag `{}` is {}: expected true or false", cut(name), json::shown(other));
                 image.faults.push((Part::Tags, Spot::File, message));
             }
         }

@@ -4,7 +4,7 @@
 use super::json::{self, Object, as_number, number};
 use super::written::{Found, Part, Unreadable, Written, bounds, turned};
 use super::{Files, Form, Sink, has_key};
-use crate::reading::{List, Spot, count_of, list_some};
+use crate::reading::{List, Spot, count_of, cut, list_some};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -46,7 +46,11 @@ fn read(text: &str, each: Sink) -> Result<Vec<String>, Unreadable> {
                 true => String::new(),
                 false => format!("; others are not read: {}", list_some(&others, 6)),
             };
-            format!("the class is the region attribute `{name}`, which {} have{others}", count_of(most, "region"))
+            format!(
+                "the class is the region attribute `{}`, which {} have{others}",
+                cut(name),
+                count_of(most, "region")
+            )
         }
     }])
 }
@@ -88,6 +92,7 @@ fn image(index: usize, entry: &Value, class: Option<&str>) -> Written {
     let spot = Spot::entry(List::Entries, index);
     let name = entry.get("filename").and_then(Value::as_str).unwrap_or_default();
     let mut image = Written::new(name, spot);
+    let name = cut(name);
     image.shapes = Some(Vec::new());
     if let Some(other) = entry.get("regions").filter(|regions| !regions.is_array() && !regions.is_object()) {
         let message = format!("`regions` of `{name}` is {}: expected a list", json::shown(other));
@@ -134,8 +139,8 @@ fn found(region: &Value, class: Option<&str>) -> Result<Found, String> {
     let value = object("region_attributes").and_then(|attributes| attributes.get(name));
     let class = match &value.map(chosen).unwrap_or_default()[..] {
         [one] => Some(json::class(Some(one), name)?),
-        [] => return Err(format!("no `{name}` among its attributes: give the class")),
-        several => return Err(format!("{} values of `{name}`: choose one", several.len())),
+        [] => return Err(format!("no `{}` among its attributes: give the class", cut(name))),
+        several => return Err(format!("{} values of `{}`: choose one", several.len(), cut(name))),
     };
     Ok(Found::Object { class, xyxy, ignore: false })
 }

@@ -3,7 +3,7 @@
 use super::json::{self, number};
 use super::written::{Found, Unreadable, Written, bounds};
 use super::{Files, Form, Sink, has_key};
-use crate::reading::{List, Spot};
+use crate::reading::{List, Spot, cut};
 use serde_json::Value;
 
 pub static FORM: Form = Form {
@@ -31,6 +31,7 @@ fn image(index: usize, entry: &Value) -> Written {
     let asset = entry.get("asset").unwrap_or(&Value::Null);
     let name = asset.get("name").and_then(Value::as_str).unwrap_or_default();
     let mut image = Written::new(name, spot);
+    let name = cut(name);
     let side = |key: &str| asset.get("size").and_then(|size| size.get(key)?.as_f64()).unwrap_or(0.0);
     image.size = [side("width"), side("height")];
     let is_visited = asset.get("state").and_then(Value::as_u64) != Some(0);

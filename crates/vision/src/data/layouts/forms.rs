@@ -9,7 +9,7 @@ use crate::data::forms::{FORMS, Files, Form};
 use crate::data::images::decode::EXTENSIONS;
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
-use crate::reading::list_some;
+use crate::reading::{cut, list_some};
 use crate::tasks::Content;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -113,13 +113,14 @@ fn declared(form: &'static Form, root: &Path, files: Vec<LabelFile>, splits: Spl
     }
     for (name, attribute) in attributes {
         let left_out = match attribute.distinct() {
+            _ if name.trim().is_empty() => Some("it has no name"),
             _ if name == "objects" => Some("it has the name of the task of boxes"),
             1 if !attribute.are_several => Some("all its values are the same"),
             n if n == attribute.images && n > 2 && !attribute.are_numbers => Some("every image has a value of its own"),
             _ => None,
         };
         if let Some(why) = left_out {
-            notes.push(format!("`{name}` of the images left out: {why}"));
+            notes.push(format!("`{}` of the images left out: {why}", cut(&name)));
             continue;
         }
         let content = match (attribute.are_numbers, attribute.are_several) {
