@@ -11,7 +11,8 @@ use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::{cut, list_some};
 use crate::tasks::Content;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Folders of images beside a folder of label files, in lower case.
@@ -19,10 +20,17 @@ const IMAGES: [&str; 7] = ["images", "image", "imgs", "img", "jpegimages", "imag
 
 /// Adds a declaration for each form of which the folder has files.
 pub fn add(root: &Path, found: &mut Vec<Declaration>) -> Result<()> {
+    // The beginning of a file is read once, however many forms there are.
+    let known: RefCell<HashMap<PathBuf, Option<&'static Form>>> = RefCell::default();
+    let form_of = |file: &Path| {
+        let mut known = known.borrow_mut();
+        *known.entry(file.to_path_buf()).or_insert_with(|| Form::of_file(file))
+    };
     for form in FORMS.iter().copied() {
+        let is_own = |file: &Path| form.is_ending_of(file) && form_of(file) == Some(form);
         let placed = match form.files {
-            Files::OfManyImages => of_many_images(form, root)?,
-            Files::OfOneImage => of_one_image(form, root)?,
+            Files::OfManyImages => of_many_images(form, root, &is_own)?,
+            Files::OfOneImage => of_one_image(form, root, &is_own)?,
         };
         let Some((files, splits)) = placed else { continue };
         // Their folder also looks like that of YOLO's files, which have the same ending.
@@ -36,19 +44,22 @@ pub fn add(root: &Path, found: &mut Vec<Declaration>) -> Result<()> {
 
 type Placed = Option<(Vec<LabelFile>, Splits)>;
 
-fn of_many_images(form: &'static Form, root: &Path) -> Result<Placed> {
+/// Whether a file is of the form that is looked for.
+type IsOwn<'a> = &'a dyn Fn(&Path) -> bool;
+
+fn of_many_images(form: &Form, root: &Path, is_own: IsOwn) -> Result<Placed> {
     let folders: Vec<PathBuf> = std::iter::once(root.to_path_buf()).chain(subfolders(root, form.folders)?).collect();
-    let files = label_files(root, &folders, &|file| Form::of_file(file) == Some(form))?;
+    let files = label_files(root, &folders, is_own)?;
     arrange(root, files, form.word)
 }
 
 /// The label files lie beside the images of each split, in a folder of each split, or in one folder for all.
-fn of_one_image(form: &'static Form, root: &Path) -> Result<Placed> {
+fn of_one_image(form: &Form, root: &Path, is_own: IsOwn) -> Result<Placed> {
     let own_splits = split_folders(root)?.unwrap_or_default();
     let (mut files, mut splits) = (Vec::new(), [const { Vec::new() }; 3]);
     for (split, source) in Split::ALL.into_iter().filter_map(|split| Some((split, own_splits[split as usize].first()?)))
     {
-        if let Some(path) = label_folder(form, source.path())? {
+        if let Some(path) = label_folder(form, source.path(), is_own)? {
             files.push(LabelFile { path, split: Some(split) });
         }
         splits[split as usize].push(Source::Folder(images_in(source.path())?));
@@ -56,7 +67,7 @@ fn of_one_image(form: &'static Form, root: &Path) -> Result<Placed> {
     if files.first().is_some_and(|file| file.split == Some(Split::Train)) {
         return Ok(Some((files, splits)));
     }
-    let Some(path) = label_folder(form, root)? else {
+    let Some(path) = label_folder(form, root, is_own)? else {
         return Ok(None);
     };
     let base = images_in(root)?;
@@ -66,10 +77,9 @@ fn of_one_image(form: &'static Form, root: &Path) -> Result<Placed> {
 }
 
 /// The folder of label files for the images of `folder`: itself, or one with a usual name in it.
-fn label_folder(form: &'static Form, folder: &Path) -> Result<Option<PathBuf>> {
-    let is_own = |file: &Path| form.is_ending_of(file) && Form::of_file(file) == Some(form);
+fn label_folder(form: &Form, folder: &Path, is_own: IsOwn) -> Result<Option<PathBuf>> {
     for below in subfolders(folder, form.folders)? {
-        if walk::holds(&below, &is_own)? {
+        if walk::holds(&below, is_own)? {
             return Ok(Some(below));
         }
     }
