@@ -306,3 +306,18 @@ fn other_json_files_keep_their_format() {
     folder.text("_annotations.coco.json", r#"{"info": {}, "licenses": [], "categories": [{"id": 0, "name": "cat"}], "images": [{"id": 0, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}], "annotations": [{"id": 0, "image_id": 0, "category_id": 0, "bbox": [1, 2, 3, 4], "segmentation": []}]}"#);
     assert!(folder.open().layout.starts_with("COCO "));
 }
+
+#[test]
+fn label_files_may_have_any_usual_encoding() {
+    let xml = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\r\n<annotations><version>1.1</version>\r\n<image name=\"a.png\"><box label=\"猫\" xtl=\"1\" ytl=\"1\" xbr=\"2\" ybr=\"2\"/></image></annotations>";
+    let json = r#"[{"image": "a.png", "annotations": [{"label": "猫", "coordinates": {"x": 2, "y": 2, "width": 2, "height": 2}}]}]"#;
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for (file, text) in [("annotations.xml", xml), ("annotations.json", json)] {
+        for bytes in [format!("\u{feff}{text}").into_bytes(), utf16(&format!("\u{feff}{text}")), utf16(text)] {
+            let folder = Folder::new();
+            folder.images(&["images/a.png", "images/b.png"]);
+            std::fs::write(folder.path().join(file), bytes).unwrap();
+            assert_eq!(folder.open().tasks[0].classes(), ["猫"], "{file}");
+        }
+    }
+}
