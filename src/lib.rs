@@ -5,7 +5,7 @@
 //! ```text
 //! error → threads → files → boxes → random → device → ir → ops → graph → executor → geometry → archives → reading → draw
 //!       → layers → tasks
-//!       → data::random → data::progress → data::ranges → data::aside → data::images → data::own → data::walk → data::declaration
+//!       → data::random → data::progress → data::ranges → data::aside → data::images → data::own → data::walk → data::forms → data::declaration
 //!       → data::formats → data::layouts → data::dataset → data::augment → data::feed → data::built_in
 //!       → data::describe → data::convert → data::check → data → preview
 //!       → model → balance → optim → config → recipe → new_folder → evaluate → predict → console → train → compare → bench → share → cli → main

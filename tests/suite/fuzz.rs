@@ -31,8 +31,12 @@ fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
         "pickle" => all.extend(files(tests.join("golden"), ".pth")),
         _ => {}
     }
-    let archive = tests.join(format!("fuzz/corpus/{target}.zip"));
-    let mut archive = zip::ZipArchive::new(std::fs::File::open(archive).unwrap()).unwrap();
+    // A new target has no archive until libFuzzer has run on it.
+    let Ok(archive) = std::fs::File::open(tests.join(format!("fuzz/corpus/{target}.zip"))) else {
+        all.sort();
+        return all;
+    };
+    let mut archive = zip::ZipArchive::new(archive).unwrap();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).unwrap();
         let mut bytes = Vec::new();

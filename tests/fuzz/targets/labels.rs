@@ -21,6 +21,9 @@ const COCO: &str = r#"{"images": [{"id": 1, "file_name": "1.png", "width": 40, "
 "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 2, 10, 5]}], "categories": [{"id": 3, "name": "cat"}]}"#;
 const BDD: &str = r#"[{"name": "1.png", "attributes": {"weather": "clear"}, "labels": [{"category": "car", "box2d":
 {"x1": 1, "y1": 2, "x2": 20, "y2": 18}}]}, {"name": "2.png", "attributes": {"weather": "rainy"}, "labels": []}]"#;
+const LABELME: &str = r#"{"flags": {"sunny": true, "wet": false}, "shapes": [{"label": "cat", "points": [[1, 2], [20, 18]],
+"shape_type": "rectangle"}], "imagePath": "2.png", "imageData": null, "imageHeight": 20, "imageWidth": 40}"#;
+const KITTI: &str = "Car 0 0 -1.58 5 2.5 20 10 1.65 1.67 3.64 -0.65 1.71 46.7 -1.59\n";
 const BOXES: &str = "filename,width,height,class,xmin,ymin,xmax,ymax\n1.png,40,20,cat,1,2,20,18\n2.png,,,,,,,\n";
 
 /// Writes `bytes` as `file` in a data set with three pictures in the folder `images` and these other files, and opens it.
@@ -95,6 +98,55 @@ pub fn coco(bytes: &[u8]) {
 
 pub fn bdd(bytes: &[u8]) {
     data_set("bdd", "images", &[], "labels/labels.json", bytes);
+}
+
+pub fn labelme(bytes: &[u8]) {
+    data_set("labelme", "images", &[("images/2.json", LABELME)], "images/1.json", bytes);
+}
+
+pub fn cvat(bytes: &[u8]) {
+    form("cvat", "xml", "multi_label: true, ", bytes);
+}
+
+pub fn createml(bytes: &[u8]) {
+    data_set("createml", "images", &[], "annotations/labels.json", bytes);
+}
+
+pub fn via(bytes: &[u8]) {
+    form("via", "json", "multi_label: true, ", bytes);
+}
+
+pub fn vott(bytes: &[u8]) {
+    data_set("vott", "images", &[], "annotations/labels.json", bytes);
+}
+
+pub fn label_studio(bytes: &[u8]) {
+    form("label_studio", "json", "", bytes);
+}
+
+pub fn datumaro(bytes: &[u8]) {
+    form("datumaro", "json", "", bytes);
+}
+
+/// A file of many images with boxes and classes, declared and by itself.
+fn form(word: &'static str, ending: &str, flag: &str, bytes: &[u8]) {
+    let file = format!("annotations/labels.{ending}");
+    let from = format!("{{{word}: {file}}}");
+    let declared = format!(
+        "train: images\ntasks:\n  objects: {{type: detect, from: {from}}}\n  kind: {{type: classify, {flag}from: {from}}}\n"
+    );
+    data_set(word, "images", &[("data.yaml", &declared)], &file, bytes);
+    let alone: &'static str = match word {
+        "cvat" => "cvat-alone",
+        "via" => "via-alone",
+        "datumaro" => "datumaro-alone",
+        _ => "label_studio-alone",
+    };
+    data_set(alone, "images", &[], &file, bytes);
+}
+
+pub fn kitti(bytes: &[u8]) {
+    data_set("kitti", "image_2", &[("label_2/2.txt", KITTI)], "label_2/1.txt", bytes);
 }
 
 pub fn box_rows(bytes: &[u8]) {

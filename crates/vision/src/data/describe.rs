@@ -128,6 +128,14 @@ fn labels_from(from: &LabelsFrom, root: &Path) -> Result<Option<String>> {
             let attribute = attribute.as_ref().map_or(String::new(), |word| format!(", attribute: {}", scalar(word)));
             format!("{{bdd: {}{attribute}}}", label_files(from, root)?)
         }
+        LabelsFrom::Form { form, files: from, attributes } => {
+            let named = match &attributes[..] {
+                [] => String::new(),
+                [one] => format!(", attribute: {}", scalar(one)),
+                several => format!(", attribute: {}", list(several)),
+            };
+            format!("{{{}: {}{named}}}", form.word, label_files(from, root)?)
+        }
         LabelsFrom::Yolo { dir: None, .. } => return Ok(None),
         LabelsFrom::Yolo { dir: Some(path), rows } => {
             let rows = rows.word().map_or(String::new(), |word| format!(", rows: {word}"));

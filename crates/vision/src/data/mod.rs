@@ -14,6 +14,7 @@ mod declaration;
 pub mod describe;
 pub mod feed;
 mod formats;
+mod forms;
 pub mod images;
 mod layouts;
 mod own;

@@ -38,6 +38,12 @@ pub enum List {
     Frames,
     /// The rows of a parquet file, counted from 0.
     Rows,
+    /// `shapes` of a LabelMe file.
+    Shapes,
+    /// `items` of a Datumaro file.
+    Items,
+    /// The images in a list that has no name of its own.
+    Entries,
 }
 
 impl Place {
@@ -110,6 +116,9 @@ impl List {
             List::Categories => "categories",
             List::Frames => "frames",
             List::Rows => "rows",
+            List::Shapes => "shapes",
+            List::Items => "items",
+            List::Entries => "entries",
         }
     }
 }

@@ -9,6 +9,7 @@ pub use grouping::{GroupedBy, Grouping, Pattern};
 pub use source::Source;
 pub use split::Split;
 
+use crate::data::forms::Form;
 use crate::error::Error;
 use crate::reading::{BoxFormat, Missing, Place};
 use crate::tasks::{Declared, Kind, TaskContext};
@@ -89,6 +90,13 @@ pub enum LabelsFrom {
     Voc {
         dir: PathBuf,
     },
+    /// The files of an annotation tool, or the folders of its files for single images: boxes, or attributes of the image. Without
+    /// a name it is the attribute called like the task, or the only one.
+    Form {
+        form: &'static Form,
+        files: Vec<LabelFile>,
+        attributes: Vec<String>,
+    },
 }
 
 /// A file with the labels of many images.
@@ -143,6 +151,7 @@ impl LabelsFrom {
     pub fn columns(&self) -> &[String] {
         match self {
             LabelsFrom::Columns(columns) | LabelsFrom::Csv { columns, .. } => columns,
+            LabelsFrom::Form { attributes, .. } => attributes,
             _ => &[],
         }
     }

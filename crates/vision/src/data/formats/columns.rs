@@ -277,7 +277,8 @@ fn flag(column: &str, value: &Value, place: &Place) -> Result<Option<bool>> {
     }
 }
 
-fn values(cells: &[(&str, &Value)], range: Option<[f64; 2]>, place: &Place) -> Result<Vec<f64>> {
+/// The numbers in some cells; a list stands for several.
+pub(super) fn values(cells: &[(&str, &Value)], range: Option<[f64; 2]>, place: &Place) -> Result<Vec<f64>> {
     let mut values = Vec::new();
     for (column, cell) in cells {
         match cell {

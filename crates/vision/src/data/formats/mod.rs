@@ -12,17 +12,21 @@ mod coco_labels;
 mod columns;
 mod corners;
 mod folder;
+mod form;
+mod form_file;
 mod listed;
 mod matching;
 mod objects;
 mod records;
 pub mod samples;
+mod stems;
 pub mod table;
 mod voc;
 mod yolo;
 mod yolo_rows;
 
 use crate::data::declaration::{LabelsFrom, TaskDeclaration};
+use crate::data::forms::{Files, Form};
 
 use crate::error::{Error, Result};
 use crate::reading::{Missing, Place, Raw, RawBox, RawClass, Reading, Remark, Spot, Word, text};
@@ -35,6 +39,7 @@ use std::sync::Arc;
 pub use bdd_file::BddFile;
 pub use box_columns::is_box_rows;
 pub use folder::below_class;
+pub use form_file::FormFile;
 pub use listed::{Images, Listed};
 pub use voc::is_voc;
 pub use yolo_rows::begins_with_row;
@@ -61,19 +66,33 @@ pub enum Reader {
     BoxRows(box_rows::BoxRowsReader),
     Coco(coco_labels::CocoReader),
     Bdd(bdd::BddReader),
+    Form(form::FormReader),
 }
 
 /// Files that several tasks use, so that each is opened once.
 #[derive(Default)]
-pub struct Cache(HashMap<PathBuf, Arc<BddFile>>);
+pub struct Cache {
+    bdd: HashMap<PathBuf, Arc<BddFile>>,
+    forms: HashMap<(&'static str, PathBuf), Arc<FormFile>>,
+}
 
 impl Cache {
     fn bdd(&mut self, path: &Path) -> Result<Arc<BddFile>> {
-        if let Some(file) = self.0.get(path) {
+        if let Some(file) = self.bdd.get(path) {
             return Ok(file.clone());
         }
         let file = Arc::new(BddFile::open(path)?);
-        self.0.insert(path.to_path_buf(), file.clone());
+        self.bdd.insert(path.to_path_buf(), file.clone());
+        Ok(file)
+    }
+
+    fn form(&mut self, form: &'static Form, path: &Path) -> Result<Arc<FormFile>> {
+        let key = (form.word, path.to_path_buf());
+        if let Some(file) = self.forms.get(&key) {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(FormFile::open(form, path)?);
+        self.forms.insert(key, file.clone());
         Ok(file)
     }
 }
@@ -97,6 +116,9 @@ impl Reader {
             LabelsFrom::Bdd { files, attribute } => {
                 Reader::Bdd(bdd::BddReader::open(task, files, attribute.as_deref(), root, images, cache)?)
             }
+            LabelsFrom::Form { form, files, attributes } => {
+                Reader::Form(form::FormReader::open(task, form, files, attributes, root, images, cache)?)
+            }
         })
     }
 
@@ -111,6 +133,7 @@ impl Reader {
             Reader::BoxRows(reader) => reader.read(task, index, image),
             Reader::Coco(reader) => reader.read(task, index),
             Reader::Bdd(reader) => reader.read(task, index),
+            Reader::Form(reader) => reader.read(task, index, image),
         }
     }
 
@@ -128,6 +151,7 @@ impl Reader {
             Reader::Table(reader) => std::mem::take(&mut reader.faults),
             Reader::BoxRows(reader) => std::mem::take(&mut reader.faults),
             Reader::Coco(reader) => std::mem::take(&mut reader.faults),
+            Reader::Form(reader) => std::mem::take(&mut reader.faults),
             _ => Vec::new(),
         }
     }
@@ -149,6 +173,7 @@ impl Reader {
             Reader::Coco(reader) => reader.notes.clone(),
             Reader::Bdd(reader) => reader.notes.clone(),
             Reader::Yolo(reader) => reader.note().into_iter().collect(),
+            Reader::Form(reader) => reader.notes.clone(),
             _ => Vec::new(),
         }
     }
@@ -166,6 +191,9 @@ pub fn json_kind(file: &Path) -> Option<Json> {
     text::open(file).ok()?.take(1 << 16).read_to_end(&mut start).ok()?;
     let text = String::from_utf8_lossy(&start);
     let text = text.trim_start();
+    if Form::is_json(text) {
+        return None;
+    }
     let holds = |keys: &[&str]| keys.iter().any(|key| text.contains(&format!("\"{key}\"")));
     match text.as_bytes().first()? {
         b'{' if holds(&["frames"]) => Some(Json::Bdd),
@@ -177,6 +205,9 @@ pub fn json_kind(file: &Path) -> Option<Json> {
 
 /// The images named by a label file, for a split that is declared by that file.
 pub fn image_names(file: &Path) -> Result<Vec<String>> {
+    if let Some(form) = Form::of_file(file).filter(|form| form.files == Files::OfManyImages) {
+        return Ok(FormFile::open(form, file)?.images.iter().map(|image| image.name.to_string()).collect());
+    }
     let is_json = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     if !is_json {
         return match is_box_rows(file) {

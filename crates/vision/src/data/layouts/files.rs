@@ -104,7 +104,7 @@ fn class_list(root: &Path) -> Option<Vec<String>> {
     numbered.then(|| pairs.into_iter().map(|(_, name)| name).collect())
 }
 
-fn ends(file: &Path, with: &str) -> bool {
+pub fn ends(file: &Path, with: &str) -> bool {
     file.extension().is_some_and(|e| e.eq_ignore_ascii_case(with))
 }
 
@@ -114,12 +114,12 @@ fn words(file: &Path) -> Vec<String> {
     stem.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty()).map(str::to_string).collect()
 }
 
-fn shown(files: &[LabelFile], root: &Path) -> String {
+pub fn shown(files: &[LabelFile], root: &Path) -> String {
     list_some(&files.iter().map(|file| relative_name(&file.path, root)).collect::<Vec<_>>(), 3)
 }
 
 /// Label files in `folders`, assigned to splits by name, and those in the splits' own folders.
-fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -> Result<Vec<LabelFile>> {
+pub fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -> Result<Vec<LabelFile>> {
     let mut found = Vec::new();
     let mut look = |folder: &Path, split: Option<Split>| -> Result<()> {
         for (path, is_folder) in walk::entries(folder)? {
@@ -144,7 +144,7 @@ fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -
 /// Chooses one file per split, or one for all, with the images of each; `None` if there is nothing to train on.
 ///
 /// Errors: several files fit equally well.
-fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<(Vec<LabelFile>, Splits)>> {
+pub fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<(Vec<LabelFile>, Splits)>> {
     let several = |a: &LabelFile, b: &LabelFile| {
         let [a, b] = [a, b].map(|file| relative_name(&file.path, root));
         let message = format!(

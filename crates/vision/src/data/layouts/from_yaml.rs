@@ -4,6 +4,7 @@ use super::data_yaml::{DataYaml, yolo_rows};
 use super::task_yaml::fitting;
 use crate::archives;
 use crate::data::declaration::{LabelFile, LabelsFrom, Split, YoloRows};
+use crate::data::forms::{FORMS, Files, Form};
 use crate::error::{Result, shown};
 use crate::files;
 use crate::reading::did_you_mean;
@@ -11,7 +12,13 @@ use crate::reading::yaml::{Mapping, Value};
 use crate::tasks::{Content, Kind};
 use std::path::{Path, PathBuf};
 
-const FORMS: [&str; 5] = ["csv", "yolo", "voc", "coco", "bdd"];
+/// The formats that are not in the list of forms.
+const OTHERS: [&str; 5] = ["csv", "yolo", "voc", "coco", "bdd"];
+
+/// The keys of `from:` that name a format.
+fn words() -> impl Iterator<Item = &'static str> {
+    OTHERS.into_iter().chain(FORMS.iter().map(|form| form.word))
+}
 
 fn several_columns(name: &str) -> String {
     format!("task `{name}`: several columns fit {}; name one", fitting(|kind| kind.content.takes_columns()))
@@ -68,20 +75,23 @@ impl DataYaml {
         root: &Path,
     ) -> Result<LabelsFrom> {
         let at = ["tasks", name, "from"];
-        let form = FORMS.iter().find(|form| map.contains_key(**form)).copied();
+        let form = words().find(|form| map.contains_key(*form));
         let Some(form) = form else {
             let written = map.keys().next().map_or("", String::as_str);
             let message = format!(
-                "task `{name}`: `from:` is a column, `folders`, {{csv: FILE, column: NAME}}, {{yolo: DIR}}, {{voc: DIR}}, {{coco: FILE}} or {{bdd: FILE}}, not `{written}`{}",
-                did_you_mean(written, FORMS)
+                "task `{name}`: `from:` is a column, `folders`, {{csv: FILE, column: NAME}}, {{yolo: DIR}}, {{voc: DIR}}, {{coco: FILE}}, {{bdd: FILE}}, or one of {} with its file or folder, not `{written}`{}",
+                FORMS.iter().map(|form| form.word).collect::<Vec<_>>().join(", "),
+                did_you_mean(written, words())
             );
             return Err(self.error(&at, message));
         };
+        let is_form = Form::called(form).is_some();
         let known: &[&str] = match (form, kind.content) {
             ("csv", Content::Boxes) => &["csv"],
             ("csv", _) => &["csv", "column", "key"],
             ("bdd", Content::Class) => &["bdd", "attribute"],
             ("yolo", _) => &["yolo", "rows"],
+            (_, Content::Class | Content::Classes | Content::Values) if is_form => &[form, "attribute"],
             _ => &[form],
         };
         for key in map.keys() {
@@ -97,6 +107,7 @@ impl DataYaml {
         let fits = |content: Content| match form {
             "csv" => true,
             "bdd" => matches!(content, Content::Boxes | Content::Class),
+            _ if Form::called(form).is_some_and(|form| form.has_tags) => true,
             _ => content == Content::Boxes,
         };
         if !fits(kind.content) {
@@ -113,6 +124,19 @@ impl DataYaml {
             });
         }
         let files = self.label_files(name, form, &map[form], root)?;
+        if let Some(form) = Form::called(form) {
+            let attributes = match (map.get("attribute"), kind.content) {
+                (Some(value), _) => self.texts(value, &at)?,
+                (None, Content::Values) => vec![name.to_string()],
+                (None, Content::Boxes | Content::Class | Content::Classes) => Vec::new(),
+            };
+            if attributes.len() > 1 && kind.content != Content::Values {
+                let fits = fitting(|kind| kind.content == Content::Values);
+                let message = format!("task `{name}`: several attributes fit {fits}; name one");
+                return Err(self.error(&at, message));
+            }
+            return Ok(LabelsFrom::Form { form, files, attributes });
+        }
         match (form, kind.content) {
             ("coco", _) => Ok(LabelsFrom::Coco { files }),
             ("bdd", Content::Boxes) => Ok(LabelsFrom::Bdd { files, attribute: None }),
@@ -173,10 +197,13 @@ impl DataYaml {
     /// A label file or folder, relative to the data set or, failing that, to this file.
     fn existing(&self, name: &str, form: &str, written: &str, root: &Path) -> Result<PathBuf> {
         let beside = self.file.parent().unwrap_or(root);
-        let is_folder = form == "yolo" || form == "voc";
+        let of_one_image = Form::called(form).is_some_and(|form| form.files == Files::OfOneImage);
+        let is_folder = form == "yolo" || form == "voc" || of_one_image;
         let fits = |path: &PathBuf| if is_folder { archives::is_dir(path) } else { archives::is_file(path) };
         let looked = root.join(written);
         let found = [looked.clone(), beside.join(written)].into_iter().find(fits);
+        // Without the `.` of `./labels`, which would be shown.
+        let found = found.map(|path| path.components().collect());
         found.or_else(|| (!self.is_asked(name)).then(|| looked.clone())).ok_or_else(|| {
             let what = if is_folder { "folder" } else { "file" };
             let message = match files::endless(&looked) {

@@ -6,6 +6,7 @@ mod darknet;
 mod data_yaml;
 mod files;
 mod folders;
+mod forms;
 mod from_yaml;
 mod group_yaml;
 mod hints;
@@ -97,6 +98,7 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
     for layout in certain {
         found.extend(layout(path)?);
     }
+    forms::add(path, &mut found)?;
     if found.is_empty() {
         for layout in [beside::voc, beside::yolo] {
             found.extend(layout(path)?);
@@ -179,6 +181,14 @@ fn line_of(task: &TaskDeclaration, root: &Path) -> String {
         LabelsFrom::Bdd { files: from, attribute: None } => format!("{{bdd: {}}}", files(from)),
         LabelsFrom::Bdd { files: from, attribute: Some(name) } => {
             format!("{{bdd: {}, attribute: {name}}}", files(from))
+        }
+        LabelsFrom::Form { form, files: from, attributes } => {
+            let attributes = match &attributes[..] {
+                [] => String::new(),
+                [one] => format!(", attribute: {one}"),
+                several => format!(", attribute: [{}]", several.join(", ")),
+            };
+            format!("{{{}: {}{attributes}}}", form.word, files(from))
         }
     };
     let flag = task.kind.flag.map_or(String::new(), |flag| format!(", {flag}: true"));

@@ -81,7 +81,7 @@ fn wrong_declarations_say_where_and_what_to_do() {
         ),
         (
             "  o: {type: detect, from: {yola: labels}}\n",
-            "DIR/data.yaml:5: task `o`: `from:` is a column, `folders`, {csv: FILE, column: NAME}, {yolo: DIR}, {voc: DIR}, {coco: FILE} or {bdd: FILE}, not `yola`; did you mean `yolo`?",
+            "DIR/data.yaml:5: task `o`: `from:` is a column, `folders`, {csv: FILE, column: NAME}, {yolo: DIR}, {voc: DIR}, {coco: FILE}, {bdd: FILE}, or one of labelme, cvat, createml, kitti, via, vott, label_studio, datumaro with its file or folder, not `yola`; did you mean `yolo`?",
         ),
         (
             "  k: {type: regress, per: objects}\n",

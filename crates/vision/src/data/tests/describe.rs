@@ -9,7 +9,7 @@ use std::fs;
 
 /// Describes the data set, writes the text elsewhere and checks that it gives the same tasks, labels and splits;
 /// returns the text.
-fn again(folder: &Folder, options: &OpenOptions) -> String {
+pub fn again(folder: &Folder, options: &OpenOptions) -> String {
     let text = describe::data_yaml(folder.path(), options, &Progress::default()).unwrap();
     let elsewhere = Folder::new();
     elsewhere.text("data.yaml", &text);

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 /// Runs a job that takes a tenth of a second or two if its time is linear, and over ten seconds if it is quadratic.
-fn in_linear_time<T>(what: &str, job: impl FnOnce() -> T) -> T {
+pub fn in_linear_time<T>(what: &str, job: impl FnOnce() -> T) -> T {
     let started = Instant::now();
     let made = job();
     assert!(started.elapsed() < Duration::from_secs(5), "{what} took {:?}", started.elapsed());

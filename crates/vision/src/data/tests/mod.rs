@@ -15,6 +15,8 @@ mod describe;
 mod digits;
 mod discovery;
 mod formats;
+mod forms;
+mod forms_by_name;
 mod hints;
 mod hostile;
 mod images;
