@@ -42,6 +42,8 @@ pub struct Problem {
 pub enum ProblemKind {
     /// A declaration or a label that stops training.
     Label,
+    /// A class that no training image has.
+    Class,
     /// An image that cannot be decoded.
     UnreadableImage,
     /// The same picture in train and in val or test.
@@ -97,6 +99,7 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     let faults = (!problems.is_empty()).then(|| {
         format!("{} in the declaration or the labels, listed in the report", count_of(problems.len(), "problem"))
     });
+    problems.extend(found.concerns.iter().map(|error| Problem { kind: ProblemKind::Class, ..fault(error) }));
     problems.extend(samples.iter().zip(&seen).filter_map(|((_, sample), seen)| {
         let message = seen.as_ref().err()?.clone();
         Some(Problem { kind: ProblemKind::UnreadableImage, file: sample.image.clone(), line: None, message })

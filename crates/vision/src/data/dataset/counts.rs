@@ -31,6 +31,32 @@ impl Dataset {
         report
     }
 
+    /// For each task with classes that no training image has, its number and a sentence.
+    pub(super) fn absent_from_training(&self) -> Vec<(usize, String)> {
+        let train = Split::Train as usize;
+        let with_classes = (0..self.tasks.len()).filter(|task| self.tasks[*task].classes().len() > 1);
+        let sentence = |task: usize| {
+            let report = self.counts(task);
+            let absent = report.classes.iter().filter(|(_, counts)| counts[train] == 0);
+            let absent: Vec<&str> = absent.map(|(class, _)| class.as_str()).collect();
+            let which = match &absent[..] {
+                [] => return None,
+                [one] => format!("the class `{one}`, which cannot be learned"),
+                several => format!(
+                    "any of {} of {} classes ({}), which cannot be learned",
+                    several.len(),
+                    report.classes.len(),
+                    list_some(several, 6)
+                ),
+            };
+            Some((
+                task,
+                format!("{}: no training image has {which}: add images of it, or correct `names:`", report.name),
+            ))
+        };
+        with_classes.filter_map(sentence).collect()
+    }
+
     /// A note for each task with classes that are in the training images and in none of the validation images.
     pub(super) fn absent_from_validation(&self) -> Vec<String> {
         let with_classes = (0..self.tasks.len()).filter(|task| !self.tasks[*task].classes().is_empty());

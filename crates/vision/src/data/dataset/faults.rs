@@ -18,6 +18,8 @@ pub(crate) enum Faults {
 pub(crate) struct Findings {
     /// Each of these would stop a run.
     pub faults: Vec<Error>,
+    /// Problems that do not stop a run.
+    pub concerns: Vec<Error>,
     pub remarks: Vec<(Remark, Place)>,
     /// Per task, then per image of all splits: the file of its boxes and the position of each box.
     pub boxes: Vec<Vec<Option<BoxPlaces>>>,
@@ -46,6 +48,28 @@ impl Faults {
             Ok(value) => Ok(Some(value)),
             Err(error) => self.take(error).map(|()| None),
         }
+    }
+
+    /// Records a problem that does not stop training, which prints it as a note.
+    pub fn concern(&mut self, problem: Error, notes: &mut Vec<String>) {
+        match (self, problem) {
+            (Faults::Collect(found), problem) => found.concerns.push(problem),
+            (Faults::Stop, Error::Data { message, .. }) => notes.push(message),
+            (Faults::Stop, other) => notes.push(other.to_string()),
+        }
+    }
+
+    /// Takes the first fault, at which training would stop.
+    pub fn take_first(&mut self) -> Option<Error> {
+        match self {
+            Faults::Collect(found) if !found.faults.is_empty() => Some(found.faults.remove(0)),
+            _ => None,
+        }
+    }
+
+    /// Whether no fault was found so far.
+    pub fn is_clean(&self) -> bool {
+        matches!(self, Faults::Stop) || matches!(self, Faults::Collect(found) if found.faults.is_empty())
     }
 
     /// One reading per image; a file that cannot be interpreted leaves its image unlabelled.

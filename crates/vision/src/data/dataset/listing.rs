@@ -2,11 +2,11 @@
 //! path relative to the data set, and a fixed position.
 
 use super::faults::Faults;
-use crate::data::declaration::Source;
-use crate::data::formats::{self, Listed};
+use crate::data::declaration::{Source, Split};
+use crate::data::formats::{self, Listed, Origin};
 use crate::data::images::decode::{EXTENSIONS, is_image};
 use crate::data::progress::Progress;
-use crate::data::walk::{Names, relative_name, walk, walk_named};
+use crate::data::walk::{Names, folder_in, relative_name, walk, walk_named};
 use crate::error::{Error, Result};
 use crate::reading::{Place, did_you_mean, text};
 use std::collections::{HashMap, HashSet};
@@ -22,7 +22,9 @@ pub fn list(root: &Path, sources: &[Source], faults: &mut Faults, progress: &Pro
             Source::Folder(folder) => {
                 let at: Arc<Path> = folder.as_path().into();
                 let found = walk_named(folder, &mut names, progress)?;
-                images.extend(found.into_iter().map(|image| listed(root, image, &at)));
+                let is_split = folder.file_name().is_some_and(|name| Split::called(&name.to_string_lossy()).is_some());
+                let origin = if is_split && sources.len() > 1 { Origin::SplitOfClass } else { Origin::Folder };
+                images.extend(found.into_iter().map(|image| listed(root, image, &at, origin)));
             }
             Source::List(file) => read_list(root, file, &mut images, faults, progress)?,
             Source::Labels(file) => named_images(root, file, &mut images, progress)?,
@@ -38,8 +40,8 @@ pub fn list(root: &Path, sources: &[Source], faults: &mut Faults, progress: &Pro
     Ok((images, names))
 }
 
-fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
-    Listed { name: relative_name(&image, root), image, folder: folder.clone() }
+fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>, origin: Origin) -> Listed {
+    Listed { name: relative_name(&image, root), image, folder: folder.clone(), origin }
 }
 
 /// Reads a list file: one path per line, or one VOC ID per line (`ID`, or `ID  1|-1|0` in VOC's per-class lists).
@@ -68,7 +70,7 @@ fn read_list(
             };
             ids.get(id).cloned().ok_or_else(|| missing_id(root, &place, id, ids))
         };
-        images.extend(faults.pass(image)?.map(|image| listed(root, image, &at)));
+        images.extend(faults.pass(image)?.map(|image| listed(root, image, &at, Origin::List)));
         progress.count(1);
     }
     Ok(())
@@ -77,11 +79,11 @@ fn read_list(
 /// Skips images that do not exist; the label reader counts them.
 fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
     let at: Arc<Path> = root.into();
-    let folders = ["images", "JPEGImages"].map(|name| root.join(name));
+    let folders = ["images", "JPEGImages"].map(|name| folder_in(root, name));
     for name in formats::image_names(file)? {
         let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
         let image = find_path(root, file, &name).or_else(below);
-        images.extend(image.map(|image| listed(root, image, &at)));
+        images.extend(image.map(|image| listed(root, image, &at, Origin::List)));
         progress.count(1);
     }
     Ok(())
@@ -89,9 +91,13 @@ fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &P
 
 /// A listed path is absolute, or relative to the data set or to the list file.
 fn find_path(root: &Path, file: &Path, line: &str) -> Option<PathBuf> {
-    let line = line.strip_prefix("./").unwrap_or(line);
     let beside = file.parent().unwrap_or(root);
-    [root.join(line), beside.join(line)].into_iter().find(|path| path.is_file())
+    let find = |line: &str| {
+        let line = line.strip_prefix("./").unwrap_or(line);
+        [root.join(line), beside.join(line)].into_iter().find(|path| path.is_file())
+    };
+    // A list written on Windows separates folders with backslashes, which elsewhere may be a part of a name.
+    find(line).or_else(|| line.contains('\\').then(|| find(&line.replace('\\', "/")))?)
 }
 
 fn missing_path(root: &Path, place: &Place, line: &str) -> Error {
@@ -105,13 +111,13 @@ fn missing_id(root: &Path, place: &Place, id: &str, ids: &HashMap<String, PathBu
     place.error(format!(
         "no image `{id}` with one of the endings {} in {}: correct the line or remove it{}",
         EXTENSIONS.join(", "),
-        root.join("JPEGImages").display(),
+        folder_in(root, "JPEGImages").display(),
         did_you_mean(id, ids.keys().map(String::as_str))
     ))
 }
 
 fn images_by_id(root: &Path) -> Result<HashMap<String, PathBuf>> {
-    let folder = root.join("JPEGImages");
+    let folder = folder_in(root, "JPEGImages");
     if !folder.is_dir() {
         return Ok(HashMap::new());
     }

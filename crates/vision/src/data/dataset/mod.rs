@@ -1,8 +1,12 @@
 //! The data set: its splits, tasks and labels, read from any layout. Images are listed but not opened.
 
+mod account;
 mod counts;
+mod evidence;
 pub(crate) mod faults;
+mod known;
 mod labels;
+mod leftovers;
 mod levels;
 mod listing;
 mod open;

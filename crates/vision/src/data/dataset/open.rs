@@ -1,9 +1,11 @@
 //! Opens a data set: lists its images, then reads and checks the labels of each task and converts them to [`Label`]s.
 
+use super::account::Account;
 use super::faults::Faults;
+use super::leftovers::{self, LabelFiles, LabelsLeft};
 use super::sample::Sample;
 use super::splits::list_images;
-use super::{Dataset, OpenOptions, labels, levels};
+use super::{Dataset, OpenOptions, evidence, labels, levels};
 use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration, explained};
 use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
@@ -26,7 +28,7 @@ pub(crate) fn open_declared(
 ) -> Result<(Declaration, Dataset)> {
     start_shared_pool()?;
     progress.begin("listing images", 0);
-    let declared = layouts::read(path, &options.tasks)?;
+    let declared = layouts::read(path, &options.tasks, evidence::explained)?;
     let causes = declared.causes.clone();
     open(declared, path, options, faults, progress).map_err(|error| explained(error, &causes))
 }
@@ -43,8 +45,11 @@ fn open(
     let alone = declared.tasks.len() == 1;
     let others = set_aside(&mut declared, &options.tasks, path)?;
     declared.notes.extend(levels::notes(&declared, &images.all));
+    let mut account = account(path, &declared, &images);
+    leftovers::lost_classes(&account, &declared, &images.all).map_or(Ok(()), |lost| faults.take(lost))?;
     let notes = std::mem::take(&mut declared.notes);
-    let mut opening = Opening { faults, progress, notes, cache: Cache::default() };
+    let files = LabelFiles::declared(&declared);
+    let mut opening = Opening { faults, progress, notes, cache: Cache::default(), files };
     let mut tasks = Vec::new();
     let mut per_image: Vec<Vec<Label>> = vec![Vec::new(); images.all.len()];
     per_image.iter_mut().for_each(|labels| labels.reserve_exact(declared.tasks.len()));
@@ -58,12 +63,18 @@ fn open(
         }
     }
     declared.tasks = read;
+    let left = leftovers::labels_left(&mut account, &opening.files);
+    opening.faults.pass(leftovers::labels_beside_classes(&left, &account, &declared, &images.all))?;
+    // With some of the tasks, or after a fault, files of labels were not read that training would read.
+    let left = if others.is_empty() && opening.faults.is_clean() { left } else { LabelsLeft::default() };
+    opening.notes.extend(leftovers::notes(&account, &left, &declared));
     let pairs = images.all.into_iter().zip(per_image);
     let mut samples: Vec<Sample> =
         pairs.map(|(listed, labels)| Sample { image: listed.image, name: listed.name, labels }).collect();
+    evidence::against_classes(path, &declared, &samples).map_or(Ok(()), |error| opening.faults.take(error))?;
     let test = samples.split_off(images.ends[1]);
     let val = samples.split_off(images.ends[0]);
-    let mut notes = opening.notes;
+    let Opening { faults, mut notes, .. } = opening;
     let mut seen = HashSet::new();
     notes.retain(|note| seen.insert(note.clone()));
     // Framing considers all declared tasks, so that a run on some of them sees the same pictures as a run on all.
@@ -90,7 +101,21 @@ fn open(
         let absent = dataset.absent_from_validation();
         dataset.notes.extend(absent);
     }
+    let absent = dataset.absent_from_training();
+    for (at, message) in absent.into_iter().filter(|(at, _)| declared.tasks[*at].names.is_some()) {
+        let place = &declared.tasks[at].place;
+        faults.concern(Error::data(&place.file, place.spot.line_number(), message), &mut dataset.notes);
+    }
     Ok((declared, dataset))
+}
+
+/// The account of the files below the folder that the user gave, or below the data set if that is declared to lie elsewhere.
+fn account(path: &Path, declared: &Declaration, images: &Images) -> Account {
+    let holds_all = path.is_dir() && declared.root.starts_with(path);
+    let root = if holds_all { path } else { &declared.root };
+    let sources = declared.splits.iter().flatten().map(|source| source.path().to_path_buf());
+    let named: Vec<_> = sources.chain([declared.root.clone()]).collect();
+    Account::take(root, &images.all, &named)
 }
 
 /// The longest name of a task in bytes. Files such as `best_<task>.safetensors` are named after it, and the names of files have at
@@ -140,6 +165,7 @@ struct Opening<'a> {
     progress: &'a Progress,
     notes: Vec<String>,
     cache: Cache,
+    files: LabelFiles,
 }
 
 /// Resolves a task and its label for every image; `None` if all its labels are missing and faults are collected.
@@ -148,7 +174,7 @@ fn read_labels(
     alone: bool,
     root: &Path,
     images: &Images,
-    Opening { faults, progress, notes, cache }: &mut Opening,
+    Opening { faults, progress, notes, cache, files }: &mut Opening,
 ) -> Result<Option<(Task, Vec<Label>)>> {
     progress.begin("reading labels", images.all.len());
     let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
@@ -176,6 +202,11 @@ fn read_labels(
     drop(reader);
     if faults.pass(labels::check_label_files(task, &readings, declares_missing))?.is_none() {
         return Ok(None);
+    }
+    files.add_read(&readings, &images.all);
+    if !declares_missing {
+        let said = faults.pass(labels::check_splits(task, &mut readings, images))?;
+        notes.extend(said.into_iter().flatten());
     }
     faults.collect_findings(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));

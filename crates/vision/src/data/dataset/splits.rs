@@ -1,6 +1,7 @@
 //! Lists the images of the three splits; splits validation off training if the data set has no validation split.
 
 use super::faults::Faults;
+use super::leftovers::left_out;
 use super::{OpenOptions, listing};
 use crate::data::declaration::{Declaration, LabelsFrom, Split};
 use crate::data::formats::{Images, Listed};
@@ -31,12 +32,21 @@ pub fn list_images(
     for split in Split::ALL {
         let (found, names) = listing::list(&declared.root, &declared.splits[split as usize], faults, progress)?;
         report_aliases(declared, split, &names.aliases, faults)?;
-        declared.notes.extend(names.own.iter().map(|(folder, what)| {
-            format!("{}/ is left out: it holds {what}, not training images", relative_name(folder, &declared.root))
-        }));
+        declared.notes.extend(
+            names
+                .own
+                .iter()
+                .map(|(folder, what)| left_out(&format!("{}/", relative_name(folder, &declared.root)), what)),
+        );
         if found.is_empty()
             && let Some(source) = declared.splits[split as usize].first()
         {
+            // Training would stop at the first line that names no image.
+            if split != Split::Test
+                && let Some(fault) = faults.take_first()
+            {
+                return Err(fault);
+            }
             let message = format!("the {} split holds no image ({} are read)", split.word(), EXTENSIONS.join(", "));
             if split != Split::Test {
                 let message = format!("{message}: put images there or correct the declaration");

@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
 pub use folder::below_class;
-pub use listed::{Images, Listed};
+pub use listed::{Images, Listed, Origin};
 
 /// The reading of an image that `file` does not mention: as given by `missing:`, otherwise unlabelled.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {

@@ -16,6 +16,7 @@ mod hints;
 mod hostile;
 mod images;
 mod layouts;
+mod leftovers;
 #[cfg(unix)]
 mod links;
 mod loading;
@@ -25,6 +26,7 @@ mod own;
 mod partial;
 mod pixels;
 mod reach;
+mod refusals;
 mod sampling;
 mod splits;
 mod tables;
