@@ -269,6 +269,15 @@ fn seen(folder: &Path, entry: std::io::Result<DirEntry>) -> Result<(PathBuf, boo
     Ok((path, is_folder, why))
 }
 
+/// The folders directly in `folder` that polyhead wrote, sorted, each with a word for what it holds.
+pub fn own_folders(folder: &Path) -> Vec<(PathBuf, &'static str)> {
+    let own = |(path, _, ignored)| match ignored {
+        Some(Ignored::Own(what)) => Some((path, what)),
+        _ => None,
+    };
+    all_entries(folder).unwrap_or_default().into_iter().filter_map(own).collect()
+}
+
 /// The folders directly in `folder`, sorted.
 pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     let found = entries(folder)?.into_iter();

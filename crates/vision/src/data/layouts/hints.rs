@@ -45,6 +45,14 @@ pub fn nothing_known(root: &Path) -> Error {
     }
     let entries = walk::entries(root).unwrap_or_default();
     let names: Vec<String> = entries.iter().map(|(path, _)| relative_name(path, root)).collect();
+    if let Some((folder, what)) = walk::own_folders(root).into_iter().next() {
+        let message = format!(
+            "nothing else here than {}/, which holds {what} and is read only if it is given itself, as in `polyhead train {}`",
+            relative_name(&folder, root),
+            folder.display()
+        );
+        return Error::data(root, None, message);
+    }
     let message = if names.is_empty() {
         "the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml".to_string()
     } else {

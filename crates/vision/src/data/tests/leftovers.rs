@@ -193,6 +193,14 @@ fn folders_that_polyhead_marks_are_left_out_below_another_root_and_read_when_nam
         let named = Dataset::open(&folder.path().join(name), &OpenOptions::default()).unwrap();
         assert_eq!(named.train.len() + named.val.len(), 2, "{name}");
     }
+    // Where nothing else is, the message leads to it.
+    let folder = Folder::new();
+    folder.images(&["set/a/0.png", "set/b/0.png"]);
+    mark(&folder.path().join("set"), Own::Converted).unwrap();
+    assert_eq!(
+        folder.error(),
+        "DIR: nothing else here than set/, which holds a converted data set and is read only if it is given itself, as in `polyhead train DIR/set`"
+    );
 }
 
 /// A small generator, so that the trees are the same in every run.
