@@ -16,7 +16,9 @@ use std::path::Path;
 pub fn explained(declared: &Declaration) -> usize {
     let mut declared = declared.clone();
     let mut faults = Faults::Collect(Findings::default());
-    let Ok(images) = list_images(&mut declared, &OpenOptions::default(), &mut faults, &Progress::default()) else {
+    // Without a share for validation, a single image is enough.
+    let options = OpenOptions { val_fraction: Some(0.0), ..OpenOptions::default() };
+    let Ok(images) = list_images(&mut declared, &options, &mut faults, &Progress::default()) else {
         return 0;
     };
     let mut has = vec![false; images.all.len()];

@@ -49,6 +49,10 @@ pub fn check_splits(task: &TaskDeclaration, readings: &mut [Reading], images: &I
             continue;
         }
         let absent = readings[0].remarks.iter().any(|(remark, _)| *remark == Remark::NoLabelFile);
+        // The task's kind says what is wrong without labels to learn from, but a missing file would be background.
+        if split == Split::Train && !absent {
+            continue;
+        }
         let looked = if absent { format!(" (looked for {})", readings[0].place.file.display()) } else { String::new() };
         let none = format!(
             "task `{}`: none of {} of the {} split has a label{looked}",
