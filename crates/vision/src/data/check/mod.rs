@@ -42,8 +42,8 @@ pub struct Problem {
 pub enum ProblemKind {
     /// A declaration or a label that stops training.
     Label,
-    /// A class that no training image has.
-    Class,
+    /// Targets without spread, or a class that no training image has.
+    Unlearnable,
     /// An image that cannot be decoded.
     UnreadableImage,
     /// The same picture in train and in val or test.
@@ -99,7 +99,12 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     let faults = (!problems.is_empty()).then(|| {
         format!("{} in the declaration or the labels, listed in the report", count_of(problems.len(), "problem"))
     });
-    problems.extend(found.concerns.iter().map(|error| Problem { kind: ProblemKind::Class, ..fault(error) }));
+    problems.extend(dataset.problems.iter().map(|message| Problem {
+        kind: ProblemKind::Unlearnable,
+        file: PathBuf::new(),
+        line: None,
+        message: message.clone(),
+    }));
     problems.extend(samples.iter().zip(&seen).filter_map(|((_, sample), seen)| {
         let message = seen.as_ref().err()?.clone();
         Some(Problem { kind: ProblemKind::UnreadableImage, file: sample.image.clone(), line: None, message })

@@ -40,7 +40,7 @@ impl ProblemKind {
     fn heading(self) -> &'static str {
         match self {
             ProblemKind::Label => "stops training",
-            ProblemKind::Class => "classes without training images",
+            ProblemKind::Unlearnable => "the training images cannot teach this",
             ProblemKind::UnreadableImage => "unreadable images",
             ProblemKind::Leak => "leaks: training pictures that are also in val or test (compared by decoded pixels)",
             ProblemKind::Duplicate => "pictures that occur more than once (compared by decoded pixels)",

@@ -31,28 +31,26 @@ impl Dataset {
         report
     }
 
-    /// For each task with classes that no training image has, its number and a sentence.
-    pub(super) fn absent_from_training(&self) -> Vec<(usize, String)> {
-        let train = Split::Train as usize;
-        let with_classes = (0..self.tasks.len()).filter(|task| self.tasks[*task].classes().len() > 1);
+    /// A sentence for each task with classes that only validation or test images have.
+    pub(super) fn absent_from_training(&self) -> Vec<String> {
+        if self.train.is_empty() {
+            return Vec::new();
+        }
+        let with_classes = (0..self.tasks.len()).filter(|task| !self.tasks[*task].classes().is_empty());
         let sentence = |task: usize| {
             let report = self.counts(task);
-            let absent = report.classes.iter().filter(|(_, counts)| counts[train] == 0);
-            let absent: Vec<&str> = absent.map(|(class, _)| class.as_str()).collect();
+            let is_absent = |(_, counts): &&(String, [usize; 3])| counts[0] == 0 && counts[1] + counts[2] > 0;
+            let absent: Vec<&str> = report.classes.iter().filter(is_absent).map(|(class, _)| class.as_str()).collect();
             let which = match &absent[..] {
                 [] => return None,
-                [one] => format!("the class `{one}`, which cannot be learned"),
+                [one] => format!("`{one}`, which validation or test images have: the model cannot learn it"),
                 several => format!(
-                    "any of {} of {} classes ({}), which cannot be learned",
+                    "any of {} classes that validation or test images have ({}): the model cannot learn them",
                     several.len(),
-                    report.classes.len(),
                     list_some(several, 6)
                 ),
             };
-            Some((
-                task,
-                format!("{}: no training image has {which}: add images of it, or correct `names:`", report.name),
-            ))
+            Some(format!("{}: no training image has {which}; add training images, or take the class out", report.name))
         };
         with_classes.filter_map(sentence).collect()
     }

@@ -16,9 +16,9 @@ use std::path::Path;
 pub fn explained(declared: &Declaration) -> usize {
     let mut declared = declared.clone();
     let mut faults = Faults::Collect(Findings::default());
-    // Without a share for validation, a single image is enough.
-    let options = OpenOptions { val_fraction: Some(0.0), ..OpenOptions::default() };
-    let Ok(images) = list_images(&mut declared, &options, &mut faults, &Progress::default()) else {
+    // Nothing is split off for validation, so that a single image is enough.
+    let options = OpenOptions { undivided: true, ..OpenOptions::default() };
+    let Ok((images, _)) = list_images(&mut declared, &options, &mut faults, &Progress::default()) else {
         return 0;
     };
     let mut has = vec![false; images.all.len()];

@@ -18,8 +18,6 @@ pub(crate) enum Faults {
 pub(crate) struct Findings {
     /// Each of these would stop a run.
     pub faults: Vec<Error>,
-    /// Problems that do not stop a run.
-    pub concerns: Vec<Error>,
     pub remarks: Vec<(Remark, Place)>,
     /// Per task, then per image of all splits: the file of its boxes and the position of each box.
     pub boxes: Vec<Vec<Option<BoxPlaces>>>,
@@ -47,15 +45,6 @@ impl Faults {
         match outcome {
             Ok(value) => Ok(Some(value)),
             Err(error) => self.take(error).map(|()| None),
-        }
-    }
-
-    /// Records a problem that does not stop training, which prints it as a note.
-    pub fn concern(&mut self, problem: Error, notes: &mut Vec<String>) {
-        match (self, problem) {
-            (Faults::Collect(found), problem) => found.concerns.push(problem),
-            (Faults::Stop, Error::Data { message, .. }) => notes.push(message),
-            (Faults::Stop, other) => notes.push(other.to_string()),
         }
     }
 
@@ -125,6 +114,15 @@ impl Faults {
     pub fn forget_task(&mut self) {
         if let Faults::Collect(found) = self {
             found.boxes.pop();
+        }
+    }
+
+    /// Puts the records of images into another order.
+    pub fn reorder(&mut self, order: &[usize]) {
+        if let Faults::Collect(found) = self {
+            for places in &mut found.boxes {
+                *places = order.iter().map(|&image| places[image].take()).collect();
+            }
         }
     }
 

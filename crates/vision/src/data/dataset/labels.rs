@@ -37,8 +37,8 @@ pub fn has_label(reading: &Reading) -> bool {
 /// A declared split without any label for the task: an error for training and validation, because the task would learn or be
 /// judged on nothing. The images of such a test split become unlabelled, and a note says so.
 pub fn check_splits(task: &TaskDeclaration, readings: &mut [Reading], images: &Images) -> Result<Option<String>> {
-    let of_train = if images.seeded_split { images.ends[1] } else { images.ends[0] };
-    let ranges = [0..of_train, of_train..images.ends[1], images.ends[1]..images.ends[2]];
+    let [train, val, test] = images.ends;
+    let ranges = [0..train, train..val, val..test];
     // Without any label, the task's kind says what is wrong.
     if !readings.iter().any(has_label) {
         return Ok(None);

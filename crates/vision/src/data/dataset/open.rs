@@ -2,10 +2,11 @@
 
 use super::account::Account;
 use super::faults::Faults;
+use super::held_out::{Division, Properties};
 use super::leftovers::{self, LabelFiles, LabelsLeft};
 use super::sample::Sample;
 use super::splits::list_images;
-use super::{Dataset, OpenOptions, evidence, labels, levels};
+use super::{Dataset, OpenOptions, evidence, groups, held_out, labels, levels};
 use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration, explained};
 use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
@@ -28,7 +29,8 @@ pub(crate) fn open_declared(
 ) -> Result<(Declaration, Dataset)> {
     start_shared_pool()?;
     progress.begin("listing images", 0);
-    let declared = layouts::read(path, &options.tasks, evidence::explained)?;
+    let read = if options.undivided { layouts::read_to_judge } else { layouts::read };
+    let declared = read(path, &options.tasks, evidence::explained)?;
     let causes = declared.causes.clone();
     open(declared, path, options, faults, progress).map_err(|error| explained(error, &causes))
 }
@@ -41,22 +43,32 @@ fn open(
     progress: &Progress,
 ) -> Result<(Declaration, Dataset)> {
     declared.tasks.iter().try_for_each(check_name)?;
-    let images = list_images(&mut declared, options, faults, progress)?;
+    let (images, division) = list_images(&mut declared, options, faults, progress)?;
     let alone = declared.tasks.len() == 1;
-    let others = set_aside(&mut declared, &options.tasks, path)?;
+    check_asked(&declared, &options.tasks, path)?;
     declared.notes.extend(levels::notes(&declared, &images.all));
     let mut account = account(path, &declared, &images);
     leftovers::lost_classes(&account, &declared, &images.all).map_or(Ok(()), |lost| faults.take(lost))?;
     let notes = std::mem::take(&mut declared.notes);
     let files = LabelFiles::declared(&declared);
-    let mut opening = Opening { faults, progress, notes, cache: Cache::default(), files };
+    let (problems, cache, undivided) = (Vec::new(), Cache::default(), options.undivided);
+    let mut opening = Opening { faults, progress, notes, problems, cache, files, undivided };
     let mut tasks = Vec::new();
     let mut per_image: Vec<Vec<Label>> = vec![Vec::new(); images.all.len()];
     per_image.iter_mut().for_each(|labels| labels.reserve_exact(declared.tasks.len()));
-    let mut read = Vec::new();
+    let (mut read, mut others) = (Vec::new(), Vec::new());
+    let mut properties = Properties::new(division.pool(&images));
     for mut task in std::mem::take(&mut declared.tasks) {
+        if !options.tasks.is_empty() && !options.tasks.contains(&task.name) {
+            if division.pool(&images) > 0 {
+                opening.notes.extend(add_other(&task, &declared.root, &images, progress, &mut properties));
+            }
+            others.push(task);
+            continue;
+        }
         let labels = read_labels(&mut task, alone, &declared.root, &images, &mut opening);
         if let Some((resolved, labels)) = opening.faults.pass(labels)?.flatten() {
+            properties.add(&labels);
             per_image.iter_mut().zip(labels).for_each(|(all, label)| all.push(label));
             tasks.push(resolved);
             read.push(task);
@@ -68,13 +80,22 @@ fn open(
     // With some of the tasks, or after a fault, files of labels were not read that training would read.
     let left = if others.is_empty() && opening.faults.is_clean() { left } else { LabelsLeft::default() };
     opening.notes.extend(leftovers::notes(&account, &left, &declared));
-    let pairs = images.all.into_iter().zip(per_image);
-    let mut samples: Vec<Sample> =
-        pairs.map(|(listed, labels)| Sample { image: listed.image, name: listed.name, labels }).collect();
+    let groups = groups::read(&declared, &images, &mut opening.notes)?;
+    let mut held = held_out::divide(division, &images, properties, groups.as_ref(), options.seed, &declared.place)?;
+    opening.notes.append(&mut held.notes);
+    opening.faults.reorder(&held.order);
+    let mut pairs: Vec<Option<Sample>> = images
+        .all
+        .into_iter()
+        .zip(per_image)
+        .map(|(listed, labels)| Some(Sample { image: listed.image, name: listed.name, labels }))
+        .collect();
+    let mut samples: Vec<Sample> = held.order.iter().filter_map(|&image| pairs[image].take()).collect();
     evidence::against_classes(path, &declared, &samples).map_or(Ok(()), |error| opening.faults.take(error))?;
-    let test = samples.split_off(images.ends[1]);
-    let val = samples.split_off(images.ends[0]);
-    let Opening { faults, mut notes, .. } = opening;
+    let test = samples.split_off(held.ends[1]);
+    let val = samples.split_off(held.ends[0]);
+    train_tasks(&declared.tasks, &mut tasks, &samples, &mut opening)?;
+    let Opening { problems, mut notes, .. } = opening;
     let mut seen = HashSet::new();
     notes.retain(|note| seen.insert(note.clone()));
     // Framing considers all declared tasks, so that a run on some of them sees the same pictures as a run on all.
@@ -95,16 +116,14 @@ fn open(
         test,
         no_test: declared.no_test.clone(),
         notes,
+        problems,
     };
+    let unseen = dataset.absent_from_training();
+    dataset.problems.extend(unseen);
     // A declared validation split is the user's choice.
-    if images.seeded_split && !dataset.val.is_empty() {
+    if division != Division::Declared && !dataset.val.is_empty() {
         let absent = dataset.absent_from_validation();
         dataset.notes.extend(absent);
-    }
-    let absent = dataset.absent_from_training();
-    for (at, message) in absent.into_iter().filter(|(at, _)| declared.tasks[*at].names.is_some()) {
-        let place = &declared.tasks[at].place;
-        faults.concern(Error::data(&place.file, place.spot.line_number(), message), &mut dataset.notes);
     }
     Ok((declared, dataset))
 }
@@ -141,22 +160,19 @@ fn check_name(task: &TaskDeclaration) -> Result<()> {
     Ok(())
 }
 
-/// Removes and returns the tasks that are not in `asked`, whose labels are then not read; an empty list asks for all.
-fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Result<Vec<TaskDeclaration>> {
+/// # Errors
+/// A name in `asked` is not that of a task.
+fn check_asked(declared: &Declaration, asked: &[String], path: &Path) -> Result<()> {
     let known = || declared.tasks.iter().map(|task| task.name.as_str());
-    if let Some(name) = asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
-        return Err(Error::Usage(format!(
+    match asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::Usage(format!(
             "{} has no task `{name}`; its tasks are {}{}",
             shown(path),
             known().collect::<Vec<_>>().join(", "),
             did_you_mean(name, known())
-        )));
+        ))),
     }
-    let tasks = std::mem::take(&mut declared.tasks);
-    let is_asked = |task: &TaskDeclaration| asked.is_empty() || asked.contains(&task.name);
-    let (tasks, others) = tasks.into_iter().partition(is_asked);
-    declared.tasks = tasks;
-    Ok(others)
 }
 
 /// State shared by all tasks while a data set is opened.
@@ -164,8 +180,53 @@ struct Opening<'a> {
     faults: &'a mut Faults,
     progress: &'a Progress,
     notes: Vec<String>,
+    problems: Vec<String>,
     cache: Cache,
     files: LabelFiles,
+    /// Whether the images are only evaluated.
+    undivided: bool,
+}
+
+/// Adds the labels of a task that is not asked for, in the place of the task, because they have a part in the choice of the
+/// validation images: a run of some tasks has the same ones as a run of all. Returns a note if they cannot be read.
+fn add_other(
+    task: &TaskDeclaration,
+    root: &Path,
+    images: &Images,
+    progress: &Progress,
+    properties: &mut Properties,
+) -> Option<String> {
+    let (mut faults, cache, files) = (Faults::Stop, Cache::default(), LabelFiles::default());
+    let (notes, problems, undivided) = (Vec::new(), Vec::new(), true);
+    let mut opening = Opening { faults: &mut faults, progress, notes, problems, cache, files, undivided };
+    match read_labels(&mut task.clone(), false, root, images, &mut opening) {
+        Ok(labels) => {
+            labels.into_iter().for_each(|(_, labels)| properties.add(&labels));
+            None
+        }
+        Err(error) => Some(format!(
+            "the labels of the task `{}`, which is not used here, cannot be read ({error}): they have no part in the choice of the validation images, which may differ from those of a run of all tasks",
+            task.name
+        )),
+    }
+}
+
+/// Completes the tasks by the labels of the training images.
+fn train_tasks(
+    declared: &[TaskDeclaration],
+    tasks: &mut [Task],
+    training: &[Sample],
+    Opening { faults, notes, problems, .. }: &mut Opening,
+) -> Result<()> {
+    for (index, (declaration, task)) in declared.iter().zip(tasks).enumerate() {
+        let labels: Vec<&Label> = training.iter().map(|sample| &sample.labels[index]).collect();
+        let mut messages = Messages { notes, problems, tolerate: &mut |error| faults.take(error) };
+        let trained = declaration.own.trained(&declaration.context(), task.spec.clone(), &labels, &mut messages);
+        if let Some(spec) = faults.pass(trained)? {
+            task.spec = spec;
+        }
+    }
+    Ok(())
 }
 
 /// Resolves a task and its label for every image; `None` if all its labels are missing and faults are collected.
@@ -174,7 +235,7 @@ fn read_labels(
     alone: bool,
     root: &Path,
     images: &Images,
-    Opening { faults, progress, notes, cache, files }: &mut Opening,
+    Opening { faults, progress, notes, problems, cache, files, undivided }: &mut Opening,
 ) -> Result<Option<(Task, Vec<Label>)>> {
     progress.begin("reading labels", images.all.len());
     let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
@@ -205,13 +266,16 @@ fn read_labels(
     }
     files.add_read(&readings, &images.all);
     if !declares_missing {
-        let said = faults.pass(labels::check_splits(task, &mut readings, images))?;
-        notes.extend(said.into_iter().flatten());
+        match labels::check_splits(task, &mut readings, images) {
+            // Another split may be evaluated.
+            Err(error) if *undivided => notes.push(error.reason()),
+            said => notes.extend(faults.pass(said)?.flatten()),
+        }
     }
     faults.collect_findings(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));
-    let raw_labels = Readings { all: &readings, training: images.ends[0], class_images: images.class_images() };
-    let mut messages = Messages { notes, tolerate: &mut |error| faults.take(error) };
+    let raw_labels = Readings { all: &readings, class_images: images.class_images() };
+    let mut messages = Messages { notes, problems, tolerate: &mut |error| faults.take(error) };
     let resolved = task.own.resolve(&task.context(), &raw_labels, &mut messages);
     let Some((spec, labels)) = faults.pass(resolved)? else {
         faults.forget_task();
