@@ -3,7 +3,7 @@
 
 use super::account::{Account, Few, MayBeLabels, stem_hash};
 use super::known::Known;
-use crate::data::declaration::{Declaration, LabelsFrom, Source};
+use crate::data::declaration::{Declaration, GroupedBy, LabelsFrom, Source};
 use crate::data::formats::{Listed, is_box_rows, json_kind};
 use crate::data::layouts;
 use crate::data::walk::{Ignored, relative_name};
@@ -37,8 +37,8 @@ impl LabelFiles {
                 files.of_sets.add(file);
             }
         }
-        for task in &declared.tasks {
-            match &task.from {
+        for from in declared.tasks.iter().map(|task| &task.from).chain(of_group(declared)) {
+            match from {
                 LabelsFrom::Csv { files: named, .. }
                 | LabelsFrom::Coco { files: named }
                 | LabelsFrom::Bdd { files: named, .. } => named.iter().for_each(|file| files.of_sets.add(&file.path)),
@@ -46,7 +46,15 @@ impl LabelFiles {
                     named.iter().for_each(|file| files.of_sets.add(&file.path));
                     files.of_sets.add(&declared.root.join("classes.csv"));
                 }
-                LabelsFrom::Columns(_) | LabelsFrom::Folders | LabelsFrom::Yolo { .. } | LabelsFrom::Voc { .. } => {}
+                // The tables lie beside the images, whose labels name them; a column for groups alone has no labels.
+                LabelsFrom::Columns(_) => {
+                    for source in declared.splits.iter().flatten().map(Source::path).chain([&*declared.root]) {
+                        ["metadata.csv", "metadata.jsonl"]
+                            .iter()
+                            .for_each(|name| files.of_sets.add(&source.join(name)));
+                    }
+                }
+                LabelsFrom::Folders | LabelsFrom::Yolo { .. } | LabelsFrom::Voc { .. } => {}
             }
         }
         files
@@ -67,6 +75,14 @@ impl LabelFiles {
                 false => self.of_sets.add(file),
             }
         }
+    }
+}
+
+/// The source of the column by which images are grouped.
+fn of_group(declared: &Declaration) -> Option<&LabelsFrom> {
+    match &declared.group.as_ref()?.by {
+        GroupedBy::Column(task) => Some(&task.from),
+        GroupedBy::Name(_) => None,
     }
 }
 
