@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::files;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -95,6 +95,11 @@ pub fn written_here(folder: &Path) -> Option<&'static str> {
     }
     let names = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
     let names: Vec<_> = names.filter(|name| is_candidate(name)).collect();
+    written_among(folder, &names)
+}
+
+/// Like [`written_here`] for a folder without a marker, whose names that are candidates are known.
+pub fn written_among(folder: &Path, names: &[OsString]) -> Option<&'static str> {
     let has = |name: &str| names.iter().any(|found| found == name);
     if has("args.yaml") && is_args(&folder.join("args.yaml")) {
         return Some("a run");
@@ -117,7 +122,7 @@ pub fn written_here(folder: &Path) -> Option<&'static str> {
 }
 
 /// Whether a name may be one that polyhead writes: most folders of images are dismissed without opening a file.
-fn is_candidate(name: &OsStr) -> bool {
+pub fn is_candidate(name: &OsStr) -> bool {
     let starts = ["args.yaml", "compare.json", "report.json", "predictions.", "boxes", "detections", "labels"];
     name.to_str().is_some_and(|name| starts.iter().any(|start| name.starts_with(start)))
 }

@@ -77,6 +77,11 @@ pub fn ignored(folder: &Path) -> Option<Ignored> {
     ignored_by_name(folder.file_name()?).or_else(|| written_here(folder).map(Ignored::Own))
 }
 
+/// Like [`ignored`] as far as the folder's name and its marker say so.
+pub fn ignored_unlisted(folder: &Path) -> Option<Ignored> {
+    ignored_by_name(folder.file_name()?).or_else(|| marked(folder).map(Ignored::Own))
+}
+
 fn ignored_by_name(name: &OsStr) -> Option<Ignored> {
     if is_hidden(name) {
         return Some(Ignored::Hidden);

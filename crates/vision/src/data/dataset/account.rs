@@ -5,6 +5,7 @@ use super::known::Known;
 use crate::data::formats::Listed;
 use crate::data::images::decode::is_image;
 use crate::data::images::unread::looks_like_picture;
+use crate::data::own::{is_candidate, written_among};
 use crate::data::walk::{self, Ignored};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -86,9 +87,18 @@ impl Account {
             seen: HashSet::new(),
             left: most,
         };
-        counting.visit(root, 0);
+        counting.visit(root, 0, Reached::ByUser);
         counting.account
     }
+}
+
+/// How a folder was reached.
+#[derive(Clone, Copy, PartialEq)]
+enum Reached {
+    /// The user named it or a folder in it, so that it is read whatever it holds.
+    ByUser,
+    /// From the folder above it.
+    ByWalk,
 }
 
 /// An account while it is taken.
@@ -102,7 +112,7 @@ struct Counting {
 }
 
 impl Counting {
-    fn visit(&mut self, folder: &Path, depth: usize) {
+    fn visit(&mut self, folder: &Path, depth: usize, reached: Reached) {
         let Ok(real) = folder.canonicalize() else { return };
         if depth > DEEPEST || !self.seen.insert(real.clone()) {
             return;
@@ -111,31 +121,42 @@ impl Counting {
             self.account.closed.push(folder.to_path_buf());
             return;
         };
-        let key = Known::folder(&real);
-        let mut inner = Vec::new();
-        let mut labels: BTreeMap<&'static str, Vec<Box<OsStr>>> = BTreeMap::new();
+        let (mut inner, mut files) = (Vec::new(), Vec::new());
         for entry in entries.flatten() {
             if self.left == 0 {
                 self.account.is_cut = true;
                 break;
             }
             self.left -= 1;
-            let name = entry.file_name();
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()) {
-                inner.push(entry.path());
+                inner.push(entry.file_name());
             } else {
-                self.file(folder, key, name, &mut labels);
+                files.push(entry.file_name());
             }
+        }
+        // The names are listed once, for this question, too.
+        if reached == Reached::ByWalk {
+            let names = inner.iter().chain(&files).filter(|name| is_candidate(name)).cloned();
+            if let Some(what) = written_among(folder, &names.collect::<Vec<_>>()) {
+                self.account.ignored.push((folder.to_path_buf(), Ignored::Own(what)));
+                return;
+            }
+        }
+        let key = Known::folder(&real);
+        let mut labels: BTreeMap<&'static str, Vec<Box<OsStr>>> = BTreeMap::new();
+        for name in files {
+            self.file(folder, key, name, &mut labels);
         }
         for (ending, names) in labels {
             self.account.labels.push(MayBeLabels { folder: folder.to_path_buf(), real: key, ending, names });
         }
         inner.sort_unstable();
-        for folder in inner {
-            match walk::ignored(&folder).filter(|_| !self.is_named(&folder)) {
+        for folder in inner.into_iter().map(|name| folder.join(name)) {
+            let reached = if self.is_named(&folder) { Reached::ByUser } else { Reached::ByWalk };
+            match walk::ignored_unlisted(&folder).filter(|_| reached == Reached::ByWalk) {
                 Some(why) => self.account.ignored.push((folder, why)),
-                None => self.visit(&folder, depth + 1),
+                None => self.visit(&folder, depth + 1, reached),
             }
         }
     }
