@@ -10,7 +10,6 @@ use crate::data::walk::{self, Ignored};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Endings of files that may hold labels.
 const OF_LABELS: [&str; 7] = ["txt", "xml", "json", "jsonl", "csv", "tsv", "parquet"];
@@ -60,8 +59,6 @@ pub struct Account {
     pub is_cut: bool,
     /// Files that may hold labels.
     pub(super) labels: Vec<MayBeLabels>,
-    /// Hashes of the names without endings of the pictures in `unused` and `unread`.
-    pub(super) other_stems: HashSet<u64>,
 }
 
 /// The files with one ending in one folder that may hold labels.
@@ -182,11 +179,9 @@ impl Counting {
             labels.entry(ending).or_default().push(name.into_boxed_os_str());
         } else if is_image(&folder.join(&name)) {
             account.unused.entry(folder.to_path_buf()).or_default().add(folder, &name);
-            account.other_stems.insert(stem_hash(&name));
         } else if looks_like_picture(&folder.join(&name)) {
             let ending = Path::new(&name).extension().unwrap_or_default().to_string_lossy().into_owned();
             account.unread.entry((folder.to_path_buf(), ending)).or_default().add(folder, &name);
-            account.other_stems.insert(stem_hash(&name));
         }
     }
 }
@@ -195,11 +190,6 @@ impl Counting {
 fn label_ending(name: &OsStr) -> Option<&'static str> {
     let ending = Path::new(name).extension()?;
     OF_LABELS.into_iter().find(|known| ending.eq_ignore_ascii_case(known))
-}
-
-/// A hash of a file's name without its ending.
-pub(super) fn stem_hash(name: &OsStr) -> u64 {
-    xxh3_64(Path::new(name).file_stem().unwrap_or_default().as_encoded_bytes())
 }
 
 fn parent(path: &Path) -> &Path {

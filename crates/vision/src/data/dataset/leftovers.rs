@@ -1,7 +1,7 @@
 //! Says what is left over below a data set: pictures, label files and folders that are not used, each in a sentence. Where class
 //! folders were only guessed, label files that would not be read stop it.
 
-use super::account::{Account, Few, MayBeLabels, stem_hash};
+use super::account::{Account, Few, MayBeLabels};
 use super::known::Known;
 use crate::data::declaration::{Declaration, GroupedBy, LabelsFrom, Source};
 use crate::data::formats::{Listed, is_box_rows, json_kind};
@@ -91,8 +91,6 @@ fn of_group(declared: &Declaration) -> Option<&LabelsFrom> {
 pub struct LabelsLeft {
     /// Those that were not read, by ending.
     pub unread: BTreeMap<&'static str, Few>,
-    /// Those of one image each that lie among others that were read, while their image does not exist.
-    pub orphans: Few,
     /// Of the unread ones: those that look like labels of one image each, by ending.
     pub of_images: BTreeMap<&'static str, Few>,
     /// Of the unread ones: those that may hold the labels of many images.
@@ -105,7 +103,10 @@ pub fn labels_left(account: &mut Account, read: &LabelFiles) -> LabelsLeft {
     for found in std::mem::take(&mut account.labels) {
         let MayBeLabels { folder, real, ending, names } = found;
         let is_read = |name: &OsStr| read.of_images.has(real, name) || read.of_sets.has(real, name);
-        let among_read = names.iter().any(|name| read.of_images.has(real, name));
+        // What lies among label files of single images that were read belongs to no image, which is said with the task.
+        if names.iter().any(|name| read.of_images.has(real, name)) {
+            continue;
+        }
         let mut rest: Vec<&OsStr> = names.iter().map(AsRef::as_ref).filter(|name| !is_read(name)).collect();
         rest.sort_unstable();
         if ending == "txt" {
@@ -118,15 +119,13 @@ pub fn labels_left(account: &mut Account, read: &LabelFiles) -> LabelsLeft {
             }
             continue;
         }
-        let like = among_read || looks_like_labels(&folder, ending, &rest);
+        let like = looks_like_labels(&folder, ending, &rest);
         for name in rest {
-            let is_set = ending == "json" && !among_read && json_kind(&folder.join(name)).is_some();
+            let is_set = ending == "json" && json_kind(&folder.join(name)).is_some();
             if is_set {
                 left.of_sets.push(folder.join(name));
             }
-            if among_read && !account.other_stems.contains(&stem_hash(name)) {
-                left.orphans.add(&folder, name);
-            } else if like || ending == "json" {
+            if like || ending == "json" {
                 left.unread.entry(ending).or_default().add(&folder, name);
                 if like && !is_set {
                     left.of_images.entry(ending).or_default().add(&folder, name);
@@ -296,13 +295,6 @@ pub fn notes(account: &Account, left: &LabelsLeft, declared: &Declaration) -> Ve
             })
             .collect();
         notes.push(format!("label files that are not read: {}", each.join(", ")));
-    }
-    if left.orphans.count > 0 {
-        notes.push(format!(
-            "{} without a picture (such as {})",
-            count_of(left.orphans.count, "label file"),
-            first(&left.orphans)
-        ));
     }
     notes.extend(ignored(account, declared));
     if account.hidden.count > 0 {

@@ -8,6 +8,7 @@ mod fold;
 mod groups;
 mod held_out;
 mod known;
+mod label_files;
 mod labels;
 mod leftovers;
 mod levels;

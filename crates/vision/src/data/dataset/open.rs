@@ -6,7 +6,7 @@ use super::held_out::{Division, Properties};
 use super::leftovers::{self, LabelFiles, LabelsLeft};
 use super::sample::Sample;
 use super::splits::list_images;
-use super::{Dataset, OpenOptions, evidence, groups, held_out, labels, levels};
+use super::{Dataset, OpenOptions, evidence, groups, held_out, label_files, labels, levels};
 use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration, explained};
 use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
@@ -78,7 +78,7 @@ fn open(
     let left = leftovers::labels_left(&mut account, &opening.files);
     opening.faults.pass(leftovers::labels_beside_classes(&left, &account, &declared, &images.all))?;
     // With some of the tasks, or after a fault, files of labels were not read that training would read.
-    let left = if others.is_empty() && opening.faults.is_clean() { left } else { LabelsLeft::default() };
+    let left = if others.is_empty() && !opening.faults.are_found() { left } else { LabelsLeft::default() };
     opening.notes.extend(leftovers::notes(&account, &left, &declared));
     let groups = groups::read(&declared, &images, &mut opening.notes)?;
     let mut held = held_out::divide(division, &images, properties, groups.as_ref(), options.seed, &declared.place)?;
@@ -118,8 +118,11 @@ fn open(
         notes,
         problems,
     };
-    let unseen = dataset.absent_from_training();
-    dataset.problems.extend(unseen);
+    // Labels that could not be read may be those of the class.
+    if !opening.faults.are_found() {
+        let unseen = dataset.absent_from_training();
+        dataset.problems.extend(unseen);
+    }
     // A declared validation split is the user's choice.
     if division != Division::Declared && !dataset.val.is_empty() {
         let absent = dataset.absent_from_validation();
@@ -252,12 +255,19 @@ fn read_labels(
         notes.push(format!("{}: classes in the order of their file: {}", task.name, list_some(&classes, 12)));
         task.names = Some(classes);
     }
-    let read = |(i, image): (usize, &Listed)| {
-        let reading = reader.read(task, i, image).map(|reading| measured(task, reading, image));
-        progress.count(1);
-        reading
+    let read_all = |reader: &Reader| -> Vec<Result<Reading>> {
+        let read = |(i, image): (usize, &Listed)| {
+            let reading = reader.read(task, i, image).map(|reading| measured(task, reading, image));
+            progress.count(1);
+            reading
+        };
+        images.all.par_iter().enumerate().map(read).collect()
     };
-    let outcomes: Vec<_> = images.all.par_iter().enumerate().map(read).collect();
+    let mut outcomes = read_all(&reader);
+    if reader.reconsiders() {
+        progress.begin("reading labels again", images.all.len());
+        outcomes = read_all(&reader);
+    }
     let mut readings = faults.readings(outcomes)?;
     notes.extend(reader.notes());
     drop(reader);
@@ -265,6 +275,8 @@ fn read_labels(
         return Ok(None);
     }
     files.add_read(&readings, &images.all);
+    label_files::shared(task, &mut readings, &images.all, root, faults)?;
+    notes.extend(label_files::of_no_image(task, &readings, &images.all, root));
     if !declares_missing {
         match labels::check_splits(task, &mut readings, images) {
             // Another split may be evaluated.

@@ -1,13 +1,13 @@
 //! Layouts recognised by their folders: Pascal VOC, YOLO, class folders, and a folder that only contains another
 //! folder.
 
-use super::{Splits, declaration, hints, refusals, split_folders, task};
+use super::{Splits, beside, declaration, hints, refusals, split_folders, task};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
 use crate::data::images::decode::is_image;
 use crate::data::own::written_here;
 use crate::data::walk::{self, folder_called, folder_in, relative_name};
 use crate::error::{Error, Result};
-use crate::reading::{list_some, text};
+use crate::reading::list_some;
 use crate::tasks::{Content, order_note};
 use std::path::{Path, PathBuf};
 
@@ -64,12 +64,7 @@ pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     }
     let from = LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons };
     let mut task = task(root, "objects", Content::Boxes, from);
-    for file in [root.to_path_buf(), labels].map(|folder| folder.join("classes.txt")) {
-        if let Ok(text) = text::read(&file) {
-            task.names = Some(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect());
-            break;
-        }
-    }
+    task.names = beside::class_names(&[root]).map(|(_, names)| names);
     let layout = format!("YOLO (images/ and labels/, no data.yaml) in {}", root.display());
     let mut found = declaration(root, layout, splits, vec![task]);
     if found.tasks[0].names.is_none() {

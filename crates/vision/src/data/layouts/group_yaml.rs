@@ -30,7 +30,8 @@ impl DataYaml {
     }
 
     fn group_column(&self, map: &Mapping, root: &Path) -> Result<GroupedBy> {
-        let form = "`group:` is a column of the metadata table, a pattern such as `(*)_*.jpg`, or {csv: FILE, column: NAME}";
+        let form =
+            "`group:` is a column of the metadata table, a pattern such as `(*)_*.jpg`, or {csv: FILE, column: NAME}";
         if let Some(key) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
             let hint = did_you_mean(key, KEYS);
             return Err(self.error(&KEY, format!("{form}, not `{key}`{hint}")));

@@ -91,7 +91,10 @@ fn label_files_that_are_not_read_and_those_without_a_picture_are_counted() {
     folder.text("labels/train/classes.txt", "cat\n").text("README.txt", "A data set.\n").text("extra.csv", "x\n");
     folder.text("data.yaml", "train: images/train\nval: images/val\nnames: [cat]\n");
     let dataset = folder.open();
-    assert_note(&dataset, "2 label files without a picture (such as labels/train/gone.txt)");
+    assert_note(
+        &dataset,
+        "2 label files belong to no image of this data set (labels/train/gone.txt, labels/train/lost.txt)",
+    );
     assert_note(
         &dataset,
         "label files that are not read: 1 .csv file (such as extra.csv), 1 .txt file (such as labels/test/d.txt)",
@@ -103,7 +106,7 @@ fn label_files_that_are_not_read_and_those_without_a_picture_are_counted() {
         fs::remove_file(folder.path().join(name)).unwrap();
     }
     let whole = folder.open();
-    let said = ["not read", "without a picture", "no split", "ignored"];
+    let said = ["not read", "belong to no image", "no split", "ignored"];
     assert!(!whole.notes.iter().any(|note| said.iter().any(|said| note.contains(said))), "{:?}", whole.notes);
 }
 
