@@ -47,7 +47,7 @@ pub fn nothing_known(root: &Path) -> Error {
     let names: Vec<String> = entries.iter().map(|(path, _)| relative_name(path, root)).collect();
     if let Some((folder, what)) = walk::own_folders(root).into_iter().next() {
         let message = format!(
-            "nothing else here than {}/, which holds {what} and is read only if it is given itself, as in `polyhead train {}`",
+            "no image or label that is read, except in {}/, which holds {what} and is read only if it is given itself, as in `polyhead train {}`",
             relative_name(&folder, root),
             folder.display()
         );

@@ -200,7 +200,7 @@ fn folders_that_polyhead_marks_are_left_out_below_another_root_and_read_when_nam
     mark(&folder.path().join("set"), Own::Converted).unwrap();
     assert_eq!(
         folder.error(),
-        "DIR: nothing else here than set/, which holds a converted data set and is read only if it is given itself, as in `polyhead train DIR/set`"
+        "DIR: no image or label that is read, except in set/, which holds a converted data set and is read only if it is given itself, as in `polyhead train DIR/set`"
     );
 }
 
