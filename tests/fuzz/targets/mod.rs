@@ -1,6 +1,7 @@
 //! The fuzz targets: for every reader of the user's files, a function that takes the bytes of such a file. It may refuse them with
 //! an error, but must not panic. `tests/suite/fuzz.rs` calls them with the kept inputs, `tests/fuzz/src/main.rs` from libFuzzer.
 
+mod archives;
 mod folder;
 mod images;
 mod labels;
@@ -12,6 +13,9 @@ pub type Target = fn(&[u8]);
 
 /// The targets, each under the name of its folder in `tests/fuzz/corpus/`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("parquet", archives::parquet),
+    ("tar", archives::tar),
+    ("zip", archives::zip),
     ("bdd", labels::bdd),
     ("box_rows", labels::box_rows),
     ("classes", labels::classes),

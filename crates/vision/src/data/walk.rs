@@ -4,10 +4,10 @@
 use super::images::decode::is_image;
 use super::own::{marked, written_here};
 use super::progress::Progress;
+use crate::archives::{self, DirEntry};
 use crate::error::{Error, Result, path_text};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 /// A folder that is also listed under another name.
@@ -98,13 +98,13 @@ pub fn is_hidden(name: &OsStr) -> bool {
 /// The folder `name` in `root`, in any case of its letters if there is none that is spelled so.
 pub fn folder_called(root: &Path, name: &str) -> Option<PathBuf> {
     let exact = root.join(name);
-    if exact.is_dir() {
+    if archives::is_dir(&exact) {
         return Some(exact);
     }
     let (first, rest) = name.split_once('/').map_or((name, None), |(first, rest)| (first, Some(rest)));
     let is_called = |folder: &PathBuf| folder.file_name().is_some_and(|found| found.eq_ignore_ascii_case(first));
     let mut found: Vec<PathBuf> = match root.join(first) {
-        exact if exact.is_dir() => vec![exact],
+        exact if archives::is_dir(&exact) => vec![exact],
         _ => folders(root).unwrap_or_default().into_iter().filter(is_called).collect(),
     };
     let folder = found.pop().filter(|_| found.is_empty())?;
@@ -212,7 +212,7 @@ fn is_below(folder: &Path, fits: &dyn Fn(&Path) -> bool, above: &mut Vec<Entered
         return Ok(false);
     }
     let mut inner = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+    for entry in archives::read_dir(folder).map_err(Error::io("list", folder))? {
         match seen(folder, entry)? {
             (path, true, None) => inner.push(path),
             (path, false, None) if fits(&path) => return Ok(true),
@@ -230,7 +230,7 @@ fn is_below(folder: &Path, fits: &dyn Fn(&Path) -> bool, above: &mut Vec<Entered
 
 /// Pushes a folder onto the stack of its parents; false if it is already there.
 fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
-    let entered = (folder.canonicalize().map_err(Error::io("list", folder))?, folder.to_path_buf());
+    let entered = (archives::canonicalize(folder).map_err(Error::io("list", folder))?, folder.to_path_buf());
     if above.iter().any(|(real, _)| *real == entered.0) {
         return Ok(false);
     }
@@ -251,7 +251,7 @@ pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
 /// The sorted entries of `folder`, each with whether it is a folder, and why it is ignored.
 fn all_entries(folder: &Path) -> Result<Vec<(PathBuf, bool, Option<Ignored>)>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+    for entry in archives::read_dir(folder).map_err(Error::io("list", folder))? {
         found.push(seen(folder, entry)?);
     }
     // Siblings differ only in their last component.

@@ -2,6 +2,7 @@
 //! files, and the folders that are not entered. `leftovers` says what it found.
 
 use super::known::Known;
+use crate::archives;
 use crate::data::formats::Listed;
 use crate::data::images::decode::is_image;
 use crate::data::images::unread::looks_like_picture;
@@ -75,7 +76,7 @@ impl Account {
     pub fn take(root: &Path, images: &[Listed], named: &[PathBuf]) -> Account {
         let mut used = Known::default();
         images.iter().for_each(|image| used.add(&image.image));
-        let named = named.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+        let named = named.iter().filter_map(|folder| archives::canonicalize(folder).ok()).collect();
         let most = MOST_FILES.max(4 * images.len());
         let mut counting = Counting {
             account: Account { root: root.to_path_buf(), ..Account::default() },
@@ -110,11 +111,11 @@ struct Counting {
 
 impl Counting {
     fn visit(&mut self, folder: &Path, depth: usize, reached: Reached) {
-        let Ok(real) = folder.canonicalize() else { return };
+        let Ok(real) = archives::canonicalize(folder) else { return };
         if depth > DEEPEST || !self.seen.insert(real.clone()) {
             return;
         }
-        let Ok(entries) = std::fs::read_dir(folder) else {
+        let Ok(entries) = archives::read_dir(folder) else {
             self.account.closed.push(folder.to_path_buf());
             return;
         };
@@ -161,7 +162,7 @@ impl Counting {
     /// Whether the user named this folder or one in it.
     fn is_named(&self, folder: &Path) -> bool {
         !self.named.is_empty()
-            && folder.canonicalize().is_ok_and(|real| self.named.iter().any(|named| named.starts_with(&real)))
+            && archives::canonicalize(folder).is_ok_and(|real| self.named.iter().any(|named| named.starts_with(&real)))
     }
 
     fn file(&mut self, folder: &Path, key: u128, name: OsString, labels: &mut BTreeMap<&'static str, Vec<Box<OsStr>>>) {

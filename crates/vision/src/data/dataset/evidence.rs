@@ -4,6 +4,7 @@ use super::faults::{Faults, Findings};
 use super::labels::has_label;
 use super::splits::list_images;
 use super::{OpenOptions, Sample};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom};
 use crate::data::formats::{Cache, Reader};
 use crate::data::layouts;
@@ -35,7 +36,8 @@ pub fn explained(declared: &Declaration) -> usize {
 /// The error about a folder whose label files were recognised while they label less than a tenth of its images, and whose class
 /// folders hold all of them.
 pub fn against_classes(path: &Path, declared: &Declaration, samples: &[Sample]) -> Option<Error> {
-    let is_guess = declared.place.file.is_dir() && !declared.tasks.iter().any(|task| task.from == LabelsFrom::Folders);
+    let is_guess =
+        archives::is_dir(&declared.place.file) && !declared.tasks.iter().any(|task| task.from == LabelsFrom::Folders);
     let labelled = || samples.iter().filter(|sample| sample.labels.iter().any(|label| label.is_labelled())).count();
     if !is_guess || declared.tasks.is_empty() || 10 * labelled() >= samples.len() {
         return None;

@@ -1,6 +1,7 @@
 //! A set of files, compared by their folder with links resolved and their name. It holds hashes of 128 bits, so that a million
 //! files take little memory.
 
+use crate::archives;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ impl Known {
             _ => {
                 let key = *self.folders.entry(folder.to_path_buf()).or_insert_with(|| {
                     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-                    Known::folder(&folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf()))
+                    Known::folder(&archives::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf()))
                 });
                 self.last = Some((folder.to_path_buf(), key));
                 key

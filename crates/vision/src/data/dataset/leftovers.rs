@@ -3,6 +3,7 @@
 
 use super::account::{Account, Few, MayBeLabels};
 use super::known::Known;
+use crate::archives;
 use crate::data::declaration::{Declaration, GroupedBy, LabelsFrom, Source};
 use crate::data::formats::{Listed, is_box_rows, json_kind};
 use crate::data::layouts;
@@ -33,9 +34,8 @@ impl LabelFiles {
     pub fn declared(declared: &Declaration) -> LabelFiles {
         let mut files = LabelFiles::default();
         for source in declared.splits.iter().flatten() {
-            if let Source::List(file) | Source::Labels(file) = source {
-                files.of_sets.add(file);
-            }
+            // A folder is not among the files, but an archive is, and a table that holds its images.
+            files.of_sets.add(source.path());
         }
         for from in declared.tasks.iter().map(|task| &task.from).chain(of_group(declared)) {
             match from {
@@ -216,7 +216,8 @@ pub fn labels_beside_classes(
     declared: &Declaration,
     images: &[Listed],
 ) -> Result<()> {
-    let is_guess = declared.place.file.is_dir() && declared.tasks.iter().all(|task| task.from == LabelsFrom::Folders);
+    let is_guess =
+        archives::is_dir(&declared.place.file) && declared.tasks.iter().all(|task| task.from == LabelsFrom::Folders);
     if !is_guess {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 //! path relative to the data set, and a fixed position.
 
 use super::faults::Faults;
+use crate::archives;
 use crate::data::declaration::{Source, Split};
 use crate::data::formats::{self, Listed, Origin};
 use crate::data::images::decode::{EXTENSIONS, is_image};
@@ -155,7 +156,7 @@ fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &P
     let folders = ["images", "JPEGImages"].map(|name| folder_in(root, name));
     let mut by_stem: Option<HashMap<String, Option<PathBuf>>> = None;
     for name in formats::image_names(file)? {
-        let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
+        let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| archives::is_file(path));
         let mut image = find_path(root, file, &name).or_else(below);
         if image.is_none() && !is_image(Path::new(&name)) {
             let by_stem = match &mut by_stem {
@@ -200,7 +201,7 @@ fn find_path(root: &Path, file: &Path, line: &str) -> Option<PathBuf> {
     let beside = file.parent().unwrap_or(root);
     let find = |line: &str| {
         let line = line.strip_prefix("./").unwrap_or(line);
-        [root.join(line), beside.join(line)].into_iter().find(|path| path.is_file())
+        [root.join(line), beside.join(line)].into_iter().find(|path| archives::is_file(path))
     };
     find(line).or_else(|| line.contains('\\').then(|| find(&line.replace('\\', "/"))).flatten())
 }
@@ -223,7 +224,7 @@ fn missing_id(root: &Path, place: &Place, id: &str, ids: &HashMap<String, PathBu
 
 fn images_by_id(root: &Path) -> Result<HashMap<String, PathBuf>> {
     let folder = folder_in(root, "JPEGImages");
-    if !folder.is_dir() {
+    if !archives::is_dir(&folder) {
         return Ok(HashMap::new());
     }
     let stem =

@@ -58,7 +58,8 @@ pub struct TaskDeclaration {
 /// The source of a task's labels.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LabelsFrom {
-    /// Columns of metadata.jsonl or metadata.csv beside the images.
+    /// Columns of metadata.jsonl or metadata.csv beside the images, or the labels that lie with an image in its
+    /// archive: columns of a parquet file, or of a sample in a WebDataset shard.
     Columns(Vec<String>),
     /// The class is the name of the folder that contains the image.
     Folders,

@@ -149,32 +149,41 @@ impl TableReader {
                 None => ("", &Value::Null),
             })
             .collect();
-        let place = Place::at(&table.file, Spot::line(row.line));
-        let mut reading = Reading::at(Raw::Unlabelled, place);
+        let mut reading = Reading::at(Raw::Unlabelled, Place::at(&table.file, Spot::line(row.line)));
         reading.faults = table.wrong_rows(r).collect();
-        let blanks = cells.iter().filter(|(_, value)| value.is_null()).count();
-        if blanks > 0 {
-            if blanks < cells.len() {
-                reading.remarks.push((Remark::PartlyBlank, reading.place.clone()));
-            }
-            if task.kind.content != Content::Classes || blanks == cells.len() {
-                return Ok(reading);
-            }
-        }
-        reading.raw = match task.kind.content {
-            Content::Class => Raw::Class(RawClass {
-                word: class_word(cells[0].0, cells[0].1, &reading.place)?,
-                spot: reading.place.spot,
-            }),
-            Content::Classes => flags(&cells, &reading.place)?,
-            Content::Values => Raw::Values(values(&cells, task.range, &reading.place)?),
-            Content::Boxes => objects::read(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
-        };
-        Ok(reading)
+        label_of(task, &cells, image, reading)
     }
 }
 
-fn nearest_metadata(start: &Path, root: &Path, folder: &Path) -> Option<PathBuf> {
+/// Adds the label in the cells of a task's columns to a reading without one. Each cell comes with its column's name; null is blank.
+pub(super) fn label_of(
+    task: &TaskDeclaration,
+    cells: &[(&str, &Value)],
+    image: &Listed,
+    mut reading: Reading,
+) -> Result<Reading> {
+    let blanks = cells.iter().filter(|(_, value)| value.is_null()).count();
+    if blanks > 0 {
+        if blanks < cells.len() {
+            reading.remarks.push((Remark::PartlyBlank, reading.place.clone()));
+        }
+        if task.kind.content != Content::Classes || blanks == cells.len() {
+            return Ok(reading);
+        }
+    }
+    reading.raw = match task.kind.content {
+        Content::Class => {
+            Raw::Class(RawClass { word: class_word(cells[0].0, cells[0].1, &reading.place)?, spot: reading.place.spot })
+        }
+        Content::Classes => flags(cells, &reading.place)?,
+        Content::Values => Raw::Values(values(cells, task.range, &reading.place)?),
+        Content::Boxes => objects::read(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
+    };
+    Ok(reading)
+}
+
+/// The metadata table in the nearest folder from `start` up to the data set's root, or to the split's folder if it lies elsewhere.
+pub(super) fn nearest_metadata(start: &Path, root: &Path, folder: &Path) -> Option<PathBuf> {
     let top = if start.starts_with(root) { root } else { folder };
     start.ancestors().take_while(|dir| dir.starts_with(top)).find_map(metadata_in)
 }

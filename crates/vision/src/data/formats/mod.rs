@@ -16,6 +16,7 @@ mod listed;
 mod matching;
 mod objects;
 mod records;
+pub mod samples;
 pub mod table;
 mod voc;
 mod yolo;
@@ -53,6 +54,7 @@ fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
 pub enum Reader {
     Folder,
     Table(columns::TableReader),
+    Samples(samples::SampleReader),
     Yolo(yolo::YoloReader),
     Voc(voc::VocReader),
     BoxRows(box_rows::BoxRowsReader),
@@ -80,9 +82,10 @@ impl Reader {
     pub fn open(task: &TaskDeclaration, root: &Path, images: &Images, cache: &mut Cache) -> Result<Reader> {
         Ok(match &task.from {
             LabelsFrom::Folders => Reader::Folder,
-            LabelsFrom::Columns(columns) => {
-                Reader::Table(columns::TableReader::metadata(task, columns, root, &images.all)?)
-            }
+            LabelsFrom::Columns(columns) => match samples::SampleReader::open(task, columns, root, &images.all)? {
+                Some(reader) => Reader::Samples(reader),
+                None => Reader::Table(columns::TableReader::metadata(task, columns, root, &images.all)?),
+            },
             LabelsFrom::Csv { files, columns, key } => {
                 Reader::Table(columns::TableReader::csv(task, files, columns, key.as_deref(), root, images)?)
             }
@@ -101,6 +104,7 @@ impl Reader {
         match self {
             Reader::Folder => folder::read(image),
             Reader::Table(reader) => reader.read(task, index, image),
+            Reader::Samples(reader) => reader.read(task, image),
             Reader::Yolo(reader) => reader.read(task, image),
             Reader::Voc(reader) => reader.read(task, image),
             Reader::BoxRows(reader) => reader.read(task, index, image),
@@ -131,6 +135,7 @@ impl Reader {
     pub fn classes(&self) -> Option<Vec<String>> {
         match self {
             Reader::Coco(reader) => Some(reader.classes.clone()),
+            Reader::Samples(reader) => reader.classes.clone(),
             _ => None,
         }
     }

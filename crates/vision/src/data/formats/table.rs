@@ -2,6 +2,7 @@
 
 use super::matching::{Entry, Names};
 use super::records::Records;
+use crate::archives;
 use crate::data::declaration::LabelFile;
 use crate::data::images::decode::is_image;
 use crate::error::{Error, Result};
@@ -200,7 +201,7 @@ pub fn image_column(file: &Path) -> Option<String> {
 
 /// The metadata table in `folder`, if there is one.
 pub fn metadata_in(folder: &Path) -> Option<PathBuf> {
-    METADATA.iter().map(|name| folder.join(name)).find(|file| file.is_file())
+    METADATA.iter().map(|name| folder.join(name)).find(|file| archives::is_file(file))
 }
 
 fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {

@@ -1,6 +1,6 @@
 //! Recognises pictures in formats that are not read, so that they can be counted and named.
 
-use crate::files;
+use crate::archives;
 use std::io::Read;
 use std::path::Path;
 
@@ -71,7 +71,7 @@ pub fn looks_like_picture(path: &Path) -> bool {
 
 fn begins_like_picture(path: &Path) -> bool {
     let mut start = Vec::new();
-    let read = files::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
+    let read = archives::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
     if read.is_err() {
         return false;
     }

@@ -2,6 +2,7 @@
 //! beside the images.
 
 use super::{Splits, declaration, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom, Source, YoloRows};
 use crate::data::formats::is_voc;
 use crate::data::images::decode::{EXTENSIONS, is_image};
@@ -78,7 +79,7 @@ pub fn yolo(root: &Path) -> Result<Option<Declaration>> {
 /// Names of classes, one per line, in one of the files where labelling programs write them.
 pub fn class_names(folders: &[&Path]) -> Option<(PathBuf, Vec<String>)> {
     const NAMED: [&str; 5] = ["classes.txt", "labels/classes.txt", "obj.names", "data/obj.names", "_darknet.labels"];
-    let of_folder = |folder: &&Path| NAMED.iter().map(|name| folder.join(name)).find(|file| file.is_file());
+    let of_folder = |folder: &&Path| NAMED.iter().map(|name| folder.join(name)).find(|file| archives::is_file(file));
     let file = folders.iter().find_map(of_folder).or_else(|| {
         let entries = walk::entries(folders.first()?).ok()?.into_iter();
         let mut names = entries.map(|(path, _)| path).filter(|path| path.extension().is_some_and(|e| e == "names"));
@@ -93,7 +94,7 @@ pub fn class_names(folders: &[&Path]) -> Option<(PathBuf, Vec<String>)> {
 /// The folders of the splits, in the root or below a folder of images, or else the whole folder.
 fn splits_of(root: &Path) -> Result<Splits> {
     let bases = ["", "images", "JPEGImages", "imgs", "img"].map(|name| root.join(name));
-    for base in bases.iter().filter(|base| base.is_dir()) {
+    for base in bases.iter().filter(|base| archives::is_dir(base)) {
         if let Some(splits) = split_folders(base)?
             && walk::holds_image(splits[0][0].path())?
         {
@@ -109,14 +110,14 @@ fn some_files(root: &Path) -> Vec<PathBuf> {
     for _ in 0..=DEEPEST {
         let mut next = Vec::new();
         for folder in level {
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let entries = archives::read_dir(&folder).into_iter().flatten().flatten();
             for entry in entries.take(MOST_IN_FOLDER.min(left)) {
                 left -= 1;
                 let path = entry.path();
                 if entry.file_name().as_encoded_bytes().starts_with(b".") {
                     continue;
                 }
-                match path.is_dir() {
+                match entry.file_type().is_ok_and(|kind| kind.is_dir()) || path.is_dir() {
                     true if written_here(&path).is_none() => next.push(path),
                     true => {}
                     false => files.push(path),
@@ -132,9 +133,10 @@ fn some_files(root: &Path) -> Vec<PathBuf> {
 
 /// The picture with the same name as a label file, in its folder.
 fn picture_beside(label: &Path) -> Option<PathBuf> {
-    let known = || EXTENSIONS.iter().map(|ending| label.with_extension(ending)).find(|path| path.is_file());
-    let upper =
-        || EXTENSIONS.iter().map(|ending| label.with_extension(ending.to_uppercase())).find(|path| path.is_file());
+    let known = || EXTENSIONS.iter().map(|ending| label.with_extension(ending)).find(|path| archives::is_file(path));
+    let upper = || {
+        EXTENSIONS.iter().map(|ending| label.with_extension(ending.to_uppercase())).find(|path| archives::is_file(path))
+    };
     known().or_else(upper).filter(|path| is_image(path))
 }
 

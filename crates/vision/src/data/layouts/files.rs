@@ -3,6 +3,7 @@
 //! split, or wherever the file says.
 
 use super::{Splits, declaration, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
 use crate::data::formats::{BddFile, Json, is_box_rows, json_kind};
 use crate::data::walk::{self, folder_called, folder_in, relative_name};
@@ -134,7 +135,7 @@ fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -
             look(source.path(), Some(split))?;
         }
     }
-    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+    for folder in folders.iter().filter(|folder| archives::is_dir(folder)) {
         look(folder, None)?;
     }
     Ok(found)
@@ -166,7 +167,7 @@ fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<
         }
         Some(None) => {
             let images = folder_in(root, "images");
-            let base = if images.is_dir() { &images } else { root };
+            let base = if archives::is_dir(&images) { &images } else { root };
             let whole = || [vec![Source::Folder(base.to_path_buf())], Vec::new(), Vec::new()];
             splits = split_folders(base)?.unwrap_or_else(whole);
         }
@@ -187,7 +188,7 @@ fn images_of(root: &Path, file: &LabelFile, split: Split) -> Result<Source> {
     let year: String = stem.chars().rev().take_while(char::is_ascii_digit).collect();
     let year: String = year.chars().rev().collect();
     for base in [root.to_path_buf(), folder_in(root, "images"), folder_in(root, "images/100k")] {
-        if !base.is_dir() {
+        if !archives::is_dir(&base) {
             continue;
         }
         let named = |folder: &PathBuf, tail: &str| {

@@ -2,6 +2,7 @@
 //! folder.
 
 use super::{Splits, beside, declaration, hints, refusals, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
 use crate::data::images::decode::is_image;
 use crate::data::own::written_here;
@@ -13,13 +14,13 @@ use std::path::{Path, PathBuf};
 
 pub fn voc(root: &Path) -> Result<Option<Declaration>> {
     let (images, dir) = (folder_in(root, "JPEGImages"), folder_in(root, "Annotations"));
-    if !images.is_dir() || !dir.is_dir() {
+    if !archives::is_dir(&images) || !archives::is_dir(&dir) {
         return Ok(None);
     }
     let lists = folder_in(root, "ImageSets/Main");
     let list = |name: &str| -> Vec<Source> {
         let file = lists.join(name);
-        if file.is_file() { vec![Source::List(file)] } else { Vec::new() }
+        if archives::is_file(&file) { vec![Source::List(file)] } else { Vec::new() }
     };
     let mut splits = [list("train.txt"), list("val.txt"), list("test.txt")];
     if splits[0].is_empty() {
@@ -49,7 +50,7 @@ pub fn holds_text(dir: &Path) -> bool {
 
 pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     let (images, labels) = (folder_in(root, "images"), folder_in(root, "labels"));
-    let splits = if images.is_dir() && labels.is_dir() {
+    let splits = if archives::is_dir(&images) && archives::is_dir(&labels) {
         split_folders(&images)?.unwrap_or_else(|| [vec![Source::Folder(images)], Vec::new(), Vec::new()])
     } else if folder_called(root, "train/images").is_some() && folder_called(root, "train/labels").is_some() {
         let inner = |source: &Source| folder_called(source.path(), "images").map(Source::Folder);
@@ -59,7 +60,7 @@ pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
         return Ok(None);
     };
     // Pictures in labels/ are rather masks.
-    if !holds_text(&labels) && labels.is_dir() && walk::holds_image(&labels)? {
+    if !holds_text(&labels) && archives::is_dir(&labels) && walk::holds_image(&labels)? {
         return Ok(None);
     }
     let from = LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons };

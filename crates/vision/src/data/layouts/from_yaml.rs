@@ -2,6 +2,7 @@
 
 use super::data_yaml::{DataYaml, yolo_rows};
 use super::task_yaml::fitting;
+use crate::archives;
 use crate::data::declaration::{LabelFile, LabelsFrom, Split, YoloRows};
 use crate::error::{Result, shown};
 use crate::files;
@@ -173,7 +174,7 @@ impl DataYaml {
     fn existing(&self, name: &str, form: &str, written: &str, root: &Path) -> Result<PathBuf> {
         let beside = self.file.parent().unwrap_or(root);
         let is_folder = form == "yolo" || form == "voc";
-        let fits = |path: &PathBuf| if is_folder { path.is_dir() } else { path.is_file() };
+        let fits = |path: &PathBuf| if is_folder { archives::is_dir(path) } else { archives::is_file(path) };
         let looked = root.join(written);
         let found = [looked.clone(), beside.join(written)].into_iter().find(fits);
         found.or_else(|| (!self.is_asked(name)).then(|| looked.clone())).ok_or_else(|| {

@@ -11,13 +11,16 @@ mod group_yaml;
 mod hints;
 mod judged;
 mod label_tables;
+mod parquet;
 mod refusals;
+mod shards;
 mod tables;
 mod task_yaml;
 mod yaml_files;
 
 pub use judged::read_to_judge;
 
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result, shown};
@@ -32,17 +35,25 @@ pub type Explained = fn(&Declaration) -> usize;
 /// The sources of train, val and test, in the order of `Split::ALL`.
 type Splits = [Vec<Source>; 3];
 
-/// Reads `path`, which is a data.yaml or a folder in a known layout. Only the label files of the tasks in `asked` must
+/// Reads `path`, which is a data.yaml, or a folder or an archive in a known layout. Only the label files of the tasks in `asked` must
 /// exist, or those of all tasks if it is empty.
 pub fn read(path: &Path, asked: &[String], explained: Explained) -> Result<Declaration> {
-    if path.is_file() {
+    archives::forget_changed();
+    if path.is_file()
+        && let Some(what) = archives::other_kind(path)
+    {
+        return Err(Error::data(path, None, what));
+    }
+    if path.is_file() && archives::is_archive(path) {
+        archives::check(path)?;
+    } else if path.is_file() {
         if !yaml_files::is_yaml(path) {
-            let message = "not a data.yaml: give a data.yaml or a folder of images";
+            let message = "not a data.yaml: give a data.yaml, a folder of images, or one in a .tar or .zip";
             return Err(Error::data(path, None, message));
         }
         return data_yaml::read(path, asked);
     }
-    if !path.is_dir() {
+    if !archives::is_dir(path) {
         let what = endless(path).map_or("does not exist".to_owned(), |what| format!("this is {what}"));
         return Err(Error::data(path, None, format!("{what}: give a data.yaml or a folder of images")));
     }
@@ -63,12 +74,29 @@ fn discover(path: &Path, asked: &[String], depth: usize, explained: Explained) -
     if let Some(declared) = yaml_files::read(path, asked)? {
         return Ok(Some(declared));
     }
+    if archives::is_archive(path) {
+        // Any file of a sample may look like the labels of a whole data set.
+        for layout in [shards::web, parquet::rows] {
+            if let Some(found) = layout(path)? {
+                return Ok(Some(found));
+            }
+        }
+    }
     if let Some(declared) = darknet::read(path)? {
         return Ok(Some(declared));
     }
     // These layouts are recognised by the names of their labels. If several match, the one that explains the most is taken.
-    let certain =
-        [folders::voc, tables::metadata, tables::classes, files::coco, files::bdd, files::boxes, folders::yolo];
+    let certain = [
+        folders::voc,
+        tables::metadata,
+        tables::classes,
+        files::coco,
+        files::bdd,
+        files::boxes,
+        folders::yolo,
+        shards::web,
+        parquet::rows,
+    ];
     let mut found = Vec::new();
     for layout in certain {
         found.extend(layout(path)?);

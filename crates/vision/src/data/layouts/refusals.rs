@@ -2,11 +2,11 @@
 //! within itself. Each is refused with what was seen and with the line of a data.yaml that takes it nevertheless.
 
 use super::one_line;
+use crate::archives;
 use crate::data::declaration::{Declaration, Split};
 use crate::data::images::decode::is_image;
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::reading::list_some;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
@@ -123,18 +123,18 @@ fn holds_masks(folder: &Path) -> Result<bool> {
 /// Whether a file is a PNG that is grey or has a palette.
 fn is_mask(file: &Path) -> bool {
     let mut start = Vec::new();
-    let read = files::open(file).and_then(|file| file.take(26).read_to_end(&mut start));
+    let read = archives::open(file).and_then(|file| file.take(26).read_to_end(&mut start));
     read.is_ok() && start.starts_with(b"\x89PNG\r\n\x1a\n") && matches!(start.get(25), Some(0 | 3 | 4))
 }
 
 /// A folder that holds folders with the names of those beside it, or a link to a folder above it.
 fn copy_within(declared: &Declaration, folder: &Path, classes: &[String]) -> Result<Option<Error>> {
-    let real = folder.canonicalize().map_err(Error::io("list", folder))?;
+    let real = archives::canonicalize(folder).map_err(Error::io("list", folder))?;
     let names: BTreeSet<&str> = classes.iter().map(String::as_str).collect();
     for class in classes {
         let at = folder.join(class);
         let name = relative_name(&at, &declared.root);
-        if at.canonicalize().is_ok_and(|target| real.starts_with(target)) {
+        if archives::canonicalize(&at).is_ok_and(|target| real.starts_with(target)) {
             let message = format!("{name}/ is a link to a folder that contains it: remove the link");
             return Ok(Some(Error::data(&declared.root, None, message)));
         }

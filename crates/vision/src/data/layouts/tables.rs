@@ -1,6 +1,7 @@
 //! Layouts recognised by a table beside the images: Hugging Face's metadata and Roboflow's `_classes.csv`.
 
 use super::{Splits, declaration, line_of, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split};
 use crate::data::formats::table::{CLASSES, Table, image_column};
 use crate::data::walk::{self, relative_name};
@@ -24,7 +25,8 @@ fn table_beside(root: &Path, names: &[&str]) -> Result<Option<(PathBuf, Splits)>
     let splits = split_folders(root)?;
     let splits = splits.unwrap_or_else(|| [vec![Source::Folder(root.to_path_buf())], Vec::new(), Vec::new()]);
     for folder in [splits[0][0].path().to_path_buf(), root.to_path_buf()] {
-        let there: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).filter(|file| file.is_file()).collect();
+        let there: Vec<PathBuf> =
+            names.iter().map(|name| folder.join(name)).filter(|file| archives::is_file(file)).collect();
         match there.as_slice() {
             [] => {}
             [one] => return Ok(Some((one.clone(), splits))),
@@ -109,7 +111,7 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     for split in Split::ALL {
         let tables = splits[split as usize].iter().map(|source| source.path().join(CLASSES));
         let split = (splits[0][0].path() != root).then_some(split);
-        files.extend(tables.filter(|path| path.is_file()).map(|path| LabelFile { path, split }));
+        files.extend(tables.filter(|path| archives::is_file(path)).map(|path| LabelFile { path, split }));
     }
     if files.is_empty() {
         files.push(LabelFile { path: file, split: None });
@@ -162,7 +164,8 @@ pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<(String, 
     let left_out = tasks.len().saturating_sub(SUGGESTED_TASKS);
     tasks.truncate(SUGGESTED_TASKS);
     // Without `train:`, a data.yaml takes all images, which is refused where folders of splits are.
-    let base = ["images", "JPEGImages"].map(|name| walk::folder_in(root, name)).into_iter().find(|dir| dir.is_dir());
+    let base =
+        ["images", "JPEGImages"].map(|name| walk::folder_in(root, name)).into_iter().find(|dir| archives::is_dir(dir));
     let splits = split_folders(base.as_deref().unwrap_or(root)).ok()?.unwrap_or_default();
     let splits = Split::ALL.into_iter().zip(&splits).filter_map(|(split, sources)| {
         let folder = relative_name(sources.first()?.path(), root);
@@ -219,7 +222,7 @@ const OF_THE_FILE: [&str; 6] = ["id", "image_id", "width", "height", "split", "i
 const OF_CLASSES: [&str; 5] = ["label", "labels", "class", "category", "target"];
 
 /// Guesses the content of an undeclared column: boxes, numbers for regression, or words for classification.
-fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
+pub fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     if OF_THE_FILE.contains(&column) {
         return Err("it describes the file, not what is in the picture".into());
     }

@@ -1,5 +1,6 @@
 //! Tests of `data` as a whole; small files are written to a folder that is deleted after the test.
 
+mod archives;
 mod bad_entries;
 mod bdd;
 mod box_rows;
