@@ -14,6 +14,7 @@ use crate::data::dataset::faults::Faults;
 use crate::data::dataset::{self, Dataset, OpenOptions, Sample};
 use crate::data::declaration::{Declaration, Split, TaskDeclaration};
 use crate::data::images::decode;
+use crate::data::own::{self, Own};
 use crate::data::progress::{Progress, Stop};
 use crate::error::{Error, Result, sentence, shown};
 use crate::reading::{BoxFormat, count_of, did_you_mean, list_some};
@@ -292,6 +293,7 @@ fn write(
             Target::Voc => voc::write(dir, &items, &declared.tasks[task], &dataset.tasks[task], task),
             Target::Jsonl => jsonl::write(dir, &items, declared, dataset),
         }?;
+        own::mark(dir, Own::Converted)?;
         stop.check()
     })?;
     Ok(Converted { out: out.to_path_buf(), images, lost, notes })

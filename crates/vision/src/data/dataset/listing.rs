@@ -3,11 +3,11 @@
 
 use super::faults::Faults;
 use crate::archives;
-use crate::data::declaration::Source;
-use crate::data::formats::{self, Listed};
+use crate::data::declaration::{Source, Split};
+use crate::data::formats::{self, Listed, Origin};
 use crate::data::images::decode::{EXTENSIONS, is_image};
 use crate::data::progress::Progress;
-use crate::data::walk::{Names, relative_name, walk, walk_named};
+use crate::data::walk::{Names, folder_in, relative_name, walk, walk_named};
 use crate::error::{Error, Result};
 use crate::reading::{Place, count_of, did_you_mean, text};
 use std::collections::{HashMap, HashSet};
@@ -30,7 +30,9 @@ pub fn list(
             Source::Folder(folder) => {
                 let at: Arc<Path> = folder.as_path().into();
                 let found = walk_named(folder, &mut names, progress)?;
-                images.extend(found.into_iter().map(|image| listed(root, image, &at)));
+                let is_split = folder.file_name().is_some_and(|name| Split::called(&name.to_string_lossy()).is_some());
+                let origin = if is_split && sources.len() > 1 { Origin::SplitOfClass } else { Origin::Folder };
+                images.extend(found.into_iter().map(|image| listed(root, image, &at, origin)));
             }
             Source::List(file) => read_list(root, file, &mut images, faults, notes, progress)?,
             Source::Labels(file) => named_images(root, file, &mut images, progress)?,
@@ -46,8 +48,8 @@ pub fn list(
     Ok((images, names))
 }
 
-fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
-    Listed { name: relative_name(&image, root), image, folder: folder.clone() }
+fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>, origin: Origin) -> Listed {
+    Listed { name: relative_name(&image, root), image, folder: folder.clone(), origin }
 }
 
 /// Reads a list file: one path per line, or one VOC ID per line (`ID`, or `ID  1|-1|0` in VOC's per-class lists).
@@ -84,7 +86,7 @@ fn read_list(
             };
             ids.get(id).cloned().ok_or_else(|| missing_id(root, &place, id, ids))
         };
-        images.extend(faults.pass(image)?.map(|image| listed(root, image, &at)));
+        images.extend(faults.pass(image)?.map(|image| listed(root, image, &at, Origin::List)));
         progress.count(1);
     }
     notes.extend(elsewhere.and_then(|elsewhere| elsewhere.note(root)));
@@ -151,7 +153,7 @@ impl<'a> Elsewhere<'a> {
 /// picture in any folder.
 fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
     let at: Arc<Path> = root.into();
-    let folders = ["images", "JPEGImages"].map(|name| root.join(name));
+    let folders = ["images", "JPEGImages"].map(|name| folder_in(root, name));
     let mut by_name: Option<HashMap<String, Option<PathBuf>>> = None;
     for name in formats::image_names(file)? {
         let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| archives::is_file(path));
@@ -163,7 +165,7 @@ fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &P
             };
             image = by_name.get(&name).cloned().flatten();
         }
-        images.extend(image.map(|image| listed(root, image, &at)));
+        images.extend(image.map(|image| listed(root, image, &at, Origin::List)));
         progress.count(1);
     }
     Ok(())
@@ -219,13 +221,13 @@ fn missing_id(root: &Path, place: &Place, id: &str, ids: &HashMap<String, PathBu
     place.error(format!(
         "no image `{id}` with one of the endings {} in {}: correct the line or remove it{}",
         EXTENSIONS.join(", "),
-        root.join("JPEGImages").display(),
+        folder_in(root, "JPEGImages").display(),
         did_you_mean(id, ids.keys().map(String::as_str))
     ))
 }
 
 fn images_by_id(root: &Path) -> Result<HashMap<String, PathBuf>> {
-    let folder = root.join("JPEGImages");
+    let folder = folder_in(root, "JPEGImages");
     if !archives::is_dir(&folder) {
         return Ok(HashMap::new());
     }

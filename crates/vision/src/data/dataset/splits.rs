@@ -2,6 +2,7 @@
 
 use super::faults::Faults;
 use super::held_out::Division;
+use super::leftovers::left_out;
 use super::{OpenOptions, listing};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
 use crate::data::formats::{Images, Listed};
@@ -33,9 +34,12 @@ pub fn list_images(
         let sources = &declared.splits[split as usize];
         let (found, names) = listing::list(&declared.root, sources, faults, &mut declared.notes, progress)?;
         report_aliases(declared, split, &names.aliases, faults)?;
-        declared.notes.extend(names.own.iter().map(|(folder, what)| {
-            format!("{}/ is left out: it holds {what}, not training images", relative_name(folder, &declared.root))
-        }));
+        declared.notes.extend(
+            names
+                .own
+                .iter()
+                .map(|(folder, what)| left_out(&format!("{}/", relative_name(folder, &declared.root)), what)),
+        );
         if found.is_empty()
             && let Some(source) = declared.splits[split as usize].first()
         {

@@ -40,7 +40,7 @@ pub use bdd_file::BddFile;
 pub use box_columns::is_box_rows;
 pub use folder::below_class;
 pub use form_file::FormFile;
-pub use listed::{Images, Listed};
+pub use listed::{Images, Listed, Origin};
 pub use voc::is_voc;
 pub use yolo_rows::begins_with_row;
 

@@ -23,7 +23,7 @@ const DEEPEST: usize = 3;
 
 /// XML files of Pascal VOC that are not in `Annotations/`: in another folder, in one for each split, or beside the images.
 pub fn voc(root: &Path) -> Result<Option<Declaration>> {
-    let is_published = ["JPEGImages", "Annotations"].iter().all(|name| archives::is_dir(&root.join(name)));
+    let is_published = ["JPEGImages", "Annotations"].iter().all(|name| walk::folder_called(root, name).is_some());
     let is_xml = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"));
     if is_published || !some_files(root).iter().any(|path| is_xml(path) && is_voc(path)) {
         return Ok(None);

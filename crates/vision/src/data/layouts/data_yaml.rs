@@ -5,7 +5,7 @@ use super::{Splits, split_folders};
 use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration, YoloRows, explained};
 use crate::data::formats;
-use crate::data::walk::relative_name;
+use crate::data::walk::{folder_in, relative_name};
 use crate::error::{Error, Result, shown};
 use crate::files;
 use crate::reading::yaml::{self, Mapping, NO_KEY, Tree, Value, Yaml};
@@ -232,7 +232,7 @@ impl DataYaml {
     ///
     /// Errors: the images lie in folders of splits, which would be mixed.
     fn every_image(&self, root: &Path, test: &[Source], notes: &mut Vec<String>) -> Result<Source> {
-        let folders = ["images", "JPEGImages"].map(|name| root.join(name));
+        let folders = ["images", "JPEGImages"].map(|name| folder_in(root, name));
         let folder = folders.into_iter().find(|dir| archives::is_dir(dir)).unwrap_or_else(|| root.to_path_buf());
         if let Some(splits) = split_folders(&folder)? {
             let undeclared = |(split, _): &(&Split, &Vec<Source>)| **split != Split::Test || test.is_empty();

@@ -2,6 +2,7 @@
 //! are those that the rows name, with or without the ending of the file.
 
 use super::{Splits, declaration, folders, split_folders, tables, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split};
 use crate::data::formats::is_box_rows;
 use crate::data::formats::table::{Table, columns_of};
@@ -243,7 +244,7 @@ fn splits_of(root: &Path, files: &[LabelFile]) -> Result<Splits> {
     for file in files {
         let Some(split) = file.split else {
             let images = root.join("images");
-            let base = if images.is_dir() { images } else { root.to_path_buf() };
+            let base = if archives::is_dir(&images) { images } else { root.to_path_buf() };
             let whole = || [vec![Source::Folder(base.clone())], Vec::new(), Vec::new()];
             return Ok(split_folders(&base)?.unwrap_or_else(whole));
         };

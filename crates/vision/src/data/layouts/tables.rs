@@ -164,7 +164,8 @@ pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<(String, 
     let left_out = tasks.len().saturating_sub(SUGGESTED_TASKS);
     tasks.truncate(SUGGESTED_TASKS);
     // Without `train:`, a data.yaml takes all images, which is refused where folders of splits are.
-    let base = ["images", "JPEGImages"].map(|name| root.join(name)).into_iter().find(|dir| archives::is_dir(dir));
+    let base =
+        ["images", "JPEGImages"].map(|name| walk::folder_in(root, name)).into_iter().find(|dir| archives::is_dir(dir));
     let splits = split_folders(base.as_deref().unwrap_or(root)).ok()?.unwrap_or_default();
     let splits = Split::ALL.into_iter().zip(&splits).filter_map(|(split, sources)| {
         let folder = relative_name(sources.first()?.path(), root);

@@ -252,11 +252,9 @@ fn pictures_that_cannot_be_read_are_counted_by_their_ending() {
     assert_eq!(flat.error(), message("here", "1 .heic file"));
     // Beside classes that can be read, the others are named.
     folder.images(&["c/0.png", "d/0.png"]);
-    let dataset = folder.open();
-    assert_eq!(dataset.tasks[0].classes(), ["c", "d"]);
-    assert_note(
-        &dataset,
-        "no class for a/, b/, where no image can be read (6 .HEIC files, 1 .avif file): convert them to JPEG or PNG",
+    assert_eq!(
+        folder.error(),
+        "DIR: no class for a/, b/, where no image can be read (6 .HEIC files, 1 .avif file): convert them to JPEG or PNG, or move the folder out of the data set"
     );
 }
 

@@ -22,6 +22,7 @@ mod hostile;
 mod images;
 mod label_tables;
 mod layouts;
+mod leftovers;
 #[cfg(unix)]
 mod links;
 mod loading;
@@ -31,6 +32,7 @@ mod own;
 mod partial;
 mod pixels;
 mod reach;
+mod refusals;
 mod sampling;
 mod splits;
 mod tables;
