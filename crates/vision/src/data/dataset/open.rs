@@ -3,8 +3,9 @@
 use super::faults::Faults;
 use super::held_out::{Division, Properties};
 use super::sample::Sample;
+use super::sources::Sources;
 use super::splits::list_images;
-use super::{Dataset, OpenOptions, groups, held_out, labels, levels};
+use super::{Dataset, OpenOptions, groups, held_out, labels, levels, together};
 use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration, explained};
 use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
@@ -30,6 +31,7 @@ pub(crate) fn open_declared(
     let read = if options.undivided { layouts::read_to_judge } else { layouts::read };
     let declared = read(path, &options.tasks)?;
     let causes = declared.causes.clone();
+    let open = if declared.sources.is_empty() { open } else { together::open };
     open(declared, path, options, faults, progress).map_err(|error| explained(error, &causes))
 }
 
@@ -43,7 +45,7 @@ fn open(
     declared.tasks.iter().try_for_each(check_name)?;
     let (images, division) = list_images(&mut declared, options, faults, progress)?;
     let alone = declared.tasks.len() == 1;
-    check_asked(&declared, &options.tasks, path)?;
+    check_asked(declared.tasks.iter().map(|task| task.name.as_str()), &options.tasks, path)?;
     declared.notes.extend(levels::notes(&declared, &images.all));
     let notes = std::mem::take(&mut declared.notes);
     let mut opening = Opening { faults, progress, notes, problems: Vec::new(), cache: Cache::default() };
@@ -104,6 +106,7 @@ fn open(
         val,
         test,
         no_test: declared.no_test.clone(),
+        sources: Sources::default(),
         notes,
         problems,
     };
@@ -123,7 +126,7 @@ const LONGEST_NAME: usize = 200;
 
 /// # Errors
 /// A task's name is too long, or has characters that are not shown.
-fn check_name(task: &TaskDeclaration) -> Result<()> {
+pub(super) fn check_name(task: &TaskDeclaration) -> Result<()> {
     let name = &task.name;
     if name.len() > LONGEST_NAME {
         let start = cut(name);
@@ -142,26 +145,29 @@ fn check_name(task: &TaskDeclaration) -> Result<()> {
 
 /// # Errors
 /// A name in `asked` is not that of a task.
-fn check_asked(declared: &Declaration, asked: &[String], path: &Path) -> Result<()> {
-    let known = || declared.tasks.iter().map(|task| task.name.as_str());
-    match asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
+pub(super) fn check_asked<'a>(
+    known: impl Iterator<Item = &'a str> + Clone,
+    asked: &[String],
+    path: &Path,
+) -> Result<()> {
+    match asked.iter().find(|name| !known.clone().any(|known| known == name.as_str())) {
         None => Ok(()),
         Some(name) => Err(Error::Usage(format!(
             "{} has no task `{name}`; its tasks are {}{}",
             shown(path),
-            known().collect::<Vec<_>>().join(", "),
-            did_you_mean(name, known())
+            known.clone().collect::<Vec<_>>().join(", "),
+            did_you_mean(name, known)
         ))),
     }
 }
 
 /// State shared by all tasks while a data set is opened.
-struct Opening<'a> {
-    faults: &'a mut Faults,
-    progress: &'a Progress,
-    notes: Vec<String>,
-    problems: Vec<String>,
-    cache: Cache,
+pub(super) struct Opening<'a> {
+    pub faults: &'a mut Faults,
+    pub progress: &'a Progress,
+    pub notes: Vec<String>,
+    pub problems: Vec<String>,
+    pub cache: Cache,
 }
 
 /// Adds the labels of a task that is not asked for, in the place of the task, because they have a part in the choice of the
@@ -180,15 +186,19 @@ fn add_other(
             labels.into_iter().for_each(|(_, labels)| properties.add(&labels));
             None
         }
-        Err(error) => Some(format!(
-            "the labels of the task `{}`, which is not used here, cannot be read ({error}): they have no part in the choice of the validation images, which may differ from those of a run of all tasks",
-            task.name
-        )),
+        Err(error) => Some(unread_other(&task.name, &error)),
     }
 }
 
+/// A note about a task that is not asked for and cannot be read.
+pub(super) fn unread_other(task: &str, error: &Error) -> String {
+    format!(
+        "the labels of the task `{task}`, which is not used here, cannot be read ({error}): they have no part in the choice of the validation images, which may differ from those of a run of all tasks"
+    )
+}
+
 /// Completes the tasks by the labels of the training images.
-fn train_tasks(
+pub(super) fn train_tasks(
     declared: &[TaskDeclaration],
     tasks: &mut [Task],
     training: &[Sample],
@@ -211,8 +221,28 @@ fn read_labels(
     alone: bool,
     root: &Path,
     images: &Images,
-    Opening { faults, progress, notes, problems, cache }: &mut Opening,
+    opening: &mut Opening,
 ) -> Result<Option<(Task, Vec<Label>)>> {
+    let Some(readings) = read_files(task, alone, root, images, opening)? else { return Ok(None) };
+    let Opening { faults, notes, problems, .. } = opening;
+    let raw_labels = Readings { all: &readings, class_images: images.class_images() };
+    let mut messages = Messages { notes, problems, tolerate: &mut |error| faults.take(error) };
+    let resolved = task.own.resolve(&task.context(), &raw_labels, &mut messages);
+    let Some((spec, labels)) = faults.pass(resolved)? else {
+        faults.forget_task();
+        return Ok(None);
+    };
+    Ok(Some((Task { name: task.name.clone(), spec }, labels)))
+}
+
+/// The label of every image as its file states it; `None` if all are missing and faults are collected.
+pub(super) fn read_files(
+    task: &mut TaskDeclaration,
+    alone: bool,
+    root: &Path,
+    images: &Images,
+    Opening { faults, progress, notes, cache, .. }: &mut Opening,
+) -> Result<Option<Vec<Reading>>> {
     progress.begin("reading labels", images.all.len());
     let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
     let declares_missing = task.missing.is_some();
@@ -242,18 +272,11 @@ fn read_labels(
     }
     faults.collect_findings(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));
-    let raw_labels = Readings { all: &readings, class_images: images.class_images() };
-    let mut messages = Messages { notes, problems, tolerate: &mut |error| faults.take(error) };
-    let resolved = task.own.resolve(&task.context(), &raw_labels, &mut messages);
-    let Some((spec, labels)) = faults.pass(resolved)? else {
-        faults.forget_task();
-        return Ok(None);
-    };
-    Ok(Some((Task { name: task.name.clone(), spec }, labels)))
+    Ok(Some(readings))
 }
 
 /// Adds the image's size if its label needs it. An image that cannot be read becomes unlabelled.
-fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
+pub(super) fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
     if task.own.needs_size(&reading) {
         match decode::dimensions(&image.image) {
             Ok(size) => reading.size = size.map(|side| side as u32),
@@ -267,7 +290,7 @@ fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Rea
 }
 
 /// The transformations that do not change each task's labels: the default of its kind, unless the task overrides it.
-fn invariances(tasks: &[&TaskDeclaration]) -> Vec<Invariances> {
+pub(super) fn invariances(tasks: &[&TaskDeclaration]) -> Vec<Invariances> {
     let marks = tasks.iter().any(|task| task.kind.content == Content::Boxes);
     let others = if marks { OtherTasks::Objects } else { OtherTasks::WholeImage };
     let of_task = |task: &&TaskDeclaration| {

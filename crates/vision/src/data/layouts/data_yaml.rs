@@ -2,19 +2,32 @@
 //! here.
 
 use super::{Splits, split_folders};
-use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration, YoloRows, explained};
+use crate::data::declaration::{Declaration, LabelsFrom, Source, SourceSet, Split, TaskDeclaration, YoloRows, explained};
 use crate::data::formats;
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result, shown};
 use crate::files;
 use crate::reading::yaml::{self, Mapping, NO_KEY, Tree, Value, Yaml};
-use crate::reading::{MOST_CLASSES, Place, did_you_mean, text};
+use crate::reading::{MOST_CLASSES, Place, count_of, did_you_mean, text};
 use crate::tasks::Content;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-const TOP_KEYS: [&str; 12] =
-    ["path", "train", "val", "valid", "validation", "test", "names", "nc", "tasks", "val_fraction", "group", "missing"];
+const TOP_KEYS: [&str; 13] = [
+    "path",
+    "sources",
+    "train",
+    "val",
+    "valid",
+    "validation",
+    "test",
+    "names",
+    "nc",
+    "tasks",
+    "val_fraction",
+    "group",
+    "missing",
+];
 const TOP_FLAGS: [&str; 4] = ["crop_safe", "flip_safe", "flip_invariant", "scale_invariant"];
 /// Keys of other trainers' files that are accepted and ignored.
 const TOLERATED: [&str; 12] = [
@@ -36,13 +49,13 @@ const TOLERATED: [&str; 12] = [
 pub struct DataYaml {
     yaml: Yaml,
     /// The tasks whose label files must exist; all if empty.
-    asked: Vec<String>,
-    purpose: Purpose,
+    pub asked: Vec<String>,
+    pub purpose: Purpose,
 }
 
 /// The use of a data set.
 #[derive(Clone, Copy, PartialEq)]
-enum Purpose {
+pub enum Purpose {
     Training,
     /// Its images are only evaluated, so splits other than test may be missing.
     Judging,
@@ -88,6 +101,10 @@ impl DataYaml {
 
     fn declaration(&self, top: &Mapping, notes: &mut Vec<String>) -> Result<Declaration> {
         let root = self.root(top, notes)?;
+        let sources = self.sources(top, &root, notes)?;
+        if !sources.is_empty() {
+            return self.of_sources(sources, top, root);
+        }
         let (splits, no_test) = self.splits(top, &root, notes)?;
         let mut tasks = match top.get("tasks") {
             Some(tasks) => self.tasks(tasks, top, &root, notes)?,
@@ -119,6 +136,23 @@ impl DataYaml {
             notes: Vec::new(),
             causes: Vec::new(),
             no_test,
+            sources: Vec::new(),
+            place: Place::new(&self.file, None),
+        })
+    }
+
+    fn of_sources(&self, sources: Vec<SourceSet>, top: &Mapping, root: PathBuf) -> Result<Declaration> {
+        Ok(Declaration {
+            layout: format!("{} with {}", shown(&self.file), count_of(sources.len(), "source")),
+            group: None,
+            root,
+            splits: [const { Vec::new() }; 3],
+            val_fraction: self.val_fraction(top)?,
+            tasks: Vec::new(),
+            notes: Vec::new(),
+            causes: Vec::new(),
+            no_test: None,
+            sources,
             place: Place::new(&self.file, None),
         })
     }
@@ -259,7 +293,7 @@ impl DataYaml {
     }
 
     /// Errors: nothing of this name exists, as the beginning of a sentence.
-    fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source, String> {
+    pub fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source, String> {
         let mut path = if name == "." { root.to_path_buf() } else { root.join(name.trim_start_matches("./")) };
         let mut looked = shown(&path);
         // Roboflow exports write `../train/images` for `train/images`.
@@ -335,7 +369,7 @@ impl DataYaml {
 
     /// Applies the top-level `missing`, `crop_safe` and `scale_invariant` to a task that does not set them. The flip flags
     /// must be true both at the top and in the task.
-    fn inherit(&self, top: &Mapping, task: &mut TaskDeclaration) -> Result<()> {
+    pub fn inherit(&self, top: &Mapping, task: &mut TaskDeclaration) -> Result<()> {
         task.missing = task.missing.or(self.missing(top.get("missing"), &["missing"])?);
         task.crop_safe = task.crop_safe.or(self.flag(top.get("crop_safe"), &["crop_safe"])?);
         task.flip_safe &= self.flip_safe(top, &[])?;

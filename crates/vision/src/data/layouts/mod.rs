@@ -8,6 +8,7 @@ mod from_yaml;
 mod group_yaml;
 mod hints;
 mod judged;
+mod sources_yaml;
 mod tables;
 mod task_yaml;
 mod yaml_files;
@@ -47,6 +48,18 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
         return Err(error);
     }
     Ok(found)
+}
+
+/// Reads a data set that is one source of another.
+fn read_source(path: &Path, asked: &[String], judged: bool) -> Result<Declaration> {
+    if judged {
+        return read_to_judge(path, asked);
+    }
+    match path.is_dir() {
+        // No folder within it is entered, which could hold the file that lists the sources.
+        true => discover(path, asked, DEEPEST)?.ok_or_else(|| hints::nothing_known(path)),
+        false => read(path, asked),
+    }
 }
 
 /// Folders that contain nothing but another folder are entered to this depth. Unpacked archives often have them.
@@ -156,6 +169,7 @@ fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDecla
         notes: Vec::new(),
         causes: Vec::new(),
         no_test: None,
+        sources: Vec::new(),
         place: Place::new(root, None),
     }
 }

@@ -51,7 +51,26 @@ pub fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
 }
 
-/// Whether the file has `names:`, `tasks:` or `train:` with a value that they may have in a data.yaml. Files for other
+/// Whether a data set is declared by a file with `sources:`.
+pub fn lists_sources(path: &Path) -> bool {
+    let lists = |file: &Path| {
+        let tree = text::read(file).ok().and_then(|text| yaml::read::<Tree>(&text).ok());
+        tree.is_some_and(|tree| tree.value.get("sources").is_some_and(Value::is_array))
+    };
+    if path.is_file() {
+        return is_yaml(path) && lists(path);
+    }
+    let named = ["data.yaml", "data.yml"].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+    match named {
+        Some(file) => lists(&file),
+        None => {
+            let files = walk::entries(path).unwrap_or_default();
+            files.iter().any(|(file, is_folder)| !is_folder && is_yaml(file) && lists(file))
+        }
+    }
+}
+
+/// Whether the file has `names:`, `tasks:`, `train:` or `sources:` with a value that they may have in a data.yaml. Files for other
 /// purposes may lie in the same folder.
 fn declares(file: &Path) -> bool {
     let Ok(text) = text::read(file) else {
@@ -63,8 +82,9 @@ fn declares(file: &Path) -> bool {
             fits("names", |v| v.is_array() || v.is_object())
                 || fits("tasks", Value::is_object)
                 || fits("train", |v| v.is_string() || v.is_array())
+                || fits("sources", Value::is_array)
         }),
         // Reading the file will name the fault in its YAML.
-        Err(_) => text.lines().any(|line| ["names:", "tasks:", "train:"].iter().any(|key| line.starts_with(key))),
+        Err(_) => text.lines().any(|line| ["names:", "tasks:", "train:", "sources:"].iter().any(|key| line.starts_with(key))),
     }
 }

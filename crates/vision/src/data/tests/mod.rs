@@ -26,6 +26,7 @@ mod partial;
 mod pixels;
 mod reach;
 mod sampling;
+mod sources;
 mod splits;
 mod tables;
 mod yaml_files;
