@@ -6,6 +6,7 @@ mod fold;
 mod groups;
 mod held_out;
 mod joint;
+mod label_files;
 mod labels;
 mod levels;
 mod listing;

@@ -66,6 +66,7 @@ pub fn open(
     let test = samples.split_off(ends[1]);
     let val = samples.split_off(ends[0]);
     train_tasks(&read, &mut tasks, &samples, &mut opening)?;
+    let is_sound = !opening.faults.are_found();
     let Opening { mut notes, problems, .. } = opening;
     let mut seen = HashSet::new();
     notes.retain(|note| seen.insert(note.clone()));
@@ -93,8 +94,11 @@ pub fn open(
         notes,
         problems,
     };
-    let unseen = dataset.absent_from_training();
-    dataset.problems.extend(unseen);
+    // Labels that could not be read may be those of the class.
+    if is_sound {
+        let unseen = dataset.absent_from_training();
+        dataset.problems.extend(unseen);
+    }
     let shares = dataset.source_notes();
     dataset.notes.extend(shares);
     // A declared validation split is the user's choice.

@@ -111,11 +111,15 @@ impl DataYaml {
             }
         };
         let judged = self.purpose == Purpose::Judging;
+        let nested = || entry.error("it lists `sources:` itself: list those here");
         // Checked before it is read, because it may be this file.
         if yaml_files::lists_sources(&place) {
-            return Err(entry.error("it lists `sources:` itself: list those here"));
+            return Err(nested());
         }
         let mut declared = read_source(&place, &asked, judged)?;
+        if !declared.sources.is_empty() {
+            return Err(nested());
+        }
         self.choose_split(&entry, map, &mut declared, notes)?;
         if let Some(renamed) = renamed {
             declared.tasks = chosen_tasks(&entry, &renamed, declared.tasks)?;
