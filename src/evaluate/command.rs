@@ -1,6 +1,7 @@
 //! `polyhead evaluate`: evaluates a model on a data set and writes metrics and pictures.
 
 use super::matching::match_tasks;
+use super::sources::{self, BySource, SourceResult};
 use super::{Selection, Settings, TaskResult, counted_as_zero, evaluate, overall, per_class, write_pictures};
 use crate::config::{TrainConfig, check_image_size};
 use crate::data::{Batch, Broken, Dataset, OpenOptions, Sample, Split, digits};
@@ -53,6 +54,8 @@ pub struct Report {
     pub images: usize,
     /// One result for each task, in the order of the model's card.
     pub results: Vec<TaskResult>,
+    /// The same for each source of a data set that consists of several.
+    pub sources: Vec<SourceResult>,
     /// Images that could not be read. No metric includes them.
     pub broken: Vec<Broken>,
     /// The classes of boxes that were evaluated; empty for all.
@@ -107,13 +110,18 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     }
     let shape = [settings.batch, settings.imgsz, settings.imgsz];
     let run = |batch: &Batch| network.forward(shape, &batch.images).map(|all| selected.outputs(all));
-    let (results, broken) = evaluate(card, &samples, &settings, None, run, |_, _| Ok(()))?;
+    let mut by_source = BySource::new(&dataset, card);
+    let (results, broken) = evaluate(card, &samples, &settings, None, run, |sample, predictions| {
+        by_source.add(sample, predictions);
+        Ok(())
+    })?;
     let report = Report {
         model: file,
         data: data.to_path_buf(),
         split,
         images: samples.len() - broken.len(),
         results,
+        sources: by_source.results(),
         broken,
         set_intervals: !card.intervals.iter().all(Vec::is_empty) && is_held_out(options, split, data)?,
         only_classes: selected.classes,
@@ -271,7 +279,7 @@ impl Report {
     /// The content of report.json and `--json`.
     pub fn to_json(&self) -> Value {
         let tasks: Map<String, Value> = self.results.iter().map(|r| (r.task.name.clone(), r.to_json())).collect();
-        json!({
+        let mut all = json!({
             "model": self.model.to_string_lossy(),
             "data": self.data.to_string_lossy(),
             "split": self.split.map_or("all", Split::word),
@@ -283,7 +291,11 @@ impl Report {
             "set_intervals": self.set_intervals,
             "version": env!("CARGO_PKG_VERSION"),
             "commit": env!("POLYHEAD_COMMIT"),
-        })
+        });
+        if !self.sources.is_empty() {
+            all["sources"] = sources::to_json(&self.sources);
+        }
+        all
     }
 }
 
@@ -304,6 +316,7 @@ impl std::fmt::Display for Report {
                 writeln!(f, "    {line}")?;
             }
         }
+        f.write_str(&sources::table(&self.sources))?;
         match overall(&self.results) {
             Some(value) => {
                 let judged = self.results.iter().filter(|result| result.fitness().is_some()).count();
@@ -344,6 +357,7 @@ mod tests {
                 split: Some(Split::Val),
                 images: 3,
                 results: vec![result],
+                sources: Vec::new(),
                 broken: Vec::new(),
                 only_classes: Vec::new(),
                 set_intervals: false,

@@ -31,6 +31,9 @@ struct Declared {
     scale_invariant: bool,
     /// For each task: crops, scaling, joining and mixing of images.
     tasks: Vec<[bool; 4]>,
+    /// The share of each source in every batch, if shares are declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    shares: Vec<f64>,
 }
 
 impl Declared {
@@ -40,6 +43,7 @@ impl Declared {
             flip_safe: data.flip_safe,
             scale_invariant: data.scale_safe,
             tasks: data.invariances.iter().map(|task| [task.crop, task.scale, task.joining, task.mixing]).collect(),
+            shares: data.mixture.as_ref().map_or_else(Vec::new, |mixture| mixture.shares.clone()),
         }
     }
 
@@ -55,6 +59,9 @@ impl Declared {
             ("`crop_safe`", self.crop_safe, now.crop_safe),
             ("`scale_invariant`", self.scale_invariant, now.scale_invariant),
         ];
+        if self.shares != now.shares {
+            return Some("the shares of its sources (`ratio:`, `repeat:`) have".to_owned());
+        }
         let mut all = own.chain(whole.into_iter().map(|(key, then, now)| (key.to_owned(), then, now)));
         let (key, then, now) = all.find(|(_, then, now)| then != now)?;
         Some(format!("{key}, which was {then} and is {now}, has"))

@@ -214,3 +214,46 @@ fn another_folder_is_judged_whole_and_the_runs_own_by_its_fold() {
     let args = std::fs::read_to_string(Path::new(&run).join("args.yaml")).unwrap();
     assert!(args.contains("fold: ") && args.contains("2/5"), "{args}");
 }
+
+#[test]
+fn sources_are_trained_on_by_their_shares_and_judged_one_by_one() {
+    let folder = Folder::new("sources");
+    let [near, far] = ["data/near", "data/far"].map(|name| path(&folder, name));
+    class_folders(near.as_ref(), 10);
+    class_folders(far.as_ref(), 5);
+    let yaml = folder.path.join("data/data.yaml");
+    let declare =
+        |ratio: f32| std::fs::write(&yaml, format!("sources:\n- near\n- {{path: far, ratio: {ratio}}}\n")).unwrap();
+    declare(0.5);
+    let data = path(&folder, "data");
+    let run = crate::cli::train(&folder, &data, "r", &["--epochs", "1"]);
+    let log = std::fs::read_to_string(Path::new(&run).join("log.txt")).unwrap();
+    assert!(
+        log.contains("source far: 8 images for training, 2 for validation, 0 for test; 50.0 % of every training batch"),
+        "{log}"
+    );
+    let file = path(&folder, "figures.json");
+    let said = succeed(&["evaluate", &run, "--json", &file]);
+    assert!(
+        said.contains("(val split, 6 images)")
+            && said.contains("  source   images  class (balanced accuracy)  overall\n"),
+        "{said}"
+    );
+    let figures = json(file.as_ref());
+    let images = |name: &str| figures["sources"][name]["images"].as_u64();
+    assert_eq!([images("near"), images("far")], [Some(4), Some(2)]);
+    // Balanced accuracy is a mean of shares of each class, and both sources have as many images of each.
+    let figure = |of: &Value| of["overall"].as_f64().unwrap();
+    let mean = (4.0 * figure(&figures["sources"]["near"]) + 2.0 * figure(&figures["sources"]["far"])) / 6.0;
+    assert!((figure(&figures) - mean).abs() < 1e-9, "{figures}");
+    let sampled = ["train", &data, "--sampling", "class-balanced"];
+    fail(&sampled, 2, &["`ratio:` and `repeat:` of its sources decide how often images are shown"]);
+    declare(0.25);
+    fail(
+        &["train", "--resume", &run, "--epochs", "2"],
+        2,
+        &["the shares of its sources (`ratio:`, `repeat:`) have changed since"],
+    );
+    declare(0.5);
+    succeed(&["train", "--resume", &run, "--epochs", "2"]);
+}

@@ -38,7 +38,11 @@ impl TrainLoader {
     ///
     /// Errors: `Usage` if there are no samples or an option is zero, `Threads` if the threads cannot be started.
     pub fn new(samples: Arc<[Sample]>, options: LoaderOptions, start_batch: u64) -> Result<Self> {
-        let sampler = Sampler::new(&samples, options.variety.sampling, options.variety.repeat_factor);
+        let variety = &options.variety;
+        let sampler = match &variety.mixture {
+            Some(mixture) => Sampler::mixed(mixture),
+            None => Sampler::new(&samples, variety.sampling, variety.repeat_factor),
+        };
         let order = Order::Shuffled(Epochs::new(sampler, options.seed));
         let pipeline = Pipeline::start(samples, options, order, start_batch)?;
         Ok(TrainLoader { pipeline })

@@ -34,6 +34,7 @@ mod pixels;
 mod reach;
 mod refusals;
 mod sampling;
+mod sources;
 mod splits;
 mod tables;
 mod yaml_files;
