@@ -100,6 +100,7 @@ pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Resul
     check_out(out)?;
     device.check()?;
     let results = folders.iter().map(|folder| RunResult::read(folder)).collect::<Result<Vec<_>>>()?;
+    results::check_seeds_pair(&results)?;
     let _lock = lock(out)?;
     write(&results, out, device, &[])
 }
@@ -115,6 +116,7 @@ const FILES: [&str; 3] = ["compare.json", "compare.md", "compare.png"];
 #[doc(hidden)]
 pub fn read_runs(folders: &[PathBuf]) -> Result<String> {
     let results = folders.iter().map(|folder| RunResult::read(folder)).collect::<Result<Vec<_>>>()?;
+    results::check_seeds_pair(&results)?;
     let comparison = tables::compare(&results)?;
     Ok(format!("{}{:#}", report::markdown(&comparison, None), json::json(&comparison, None, &[])))
 }

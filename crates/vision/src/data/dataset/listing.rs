@@ -42,7 +42,17 @@ fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
     Listed { name: relative_name(&image, root), image, folder: folder.clone() }
 }
 
-/// Reads a list file: one path per line, or one VOC ID per line (`ID`, or `ID  1|-1|0` in VOC's per-class lists).
+/// The lines of a list file, or the cells of a table's column of images, with their line numbers.
+fn lines(file: &Path) -> Result<Vec<(usize, String)>> {
+    let ends = |with: &str| file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(with));
+    if ends("csv") || ends("tsv") {
+        return formats::image_list(file);
+    }
+    let text = text::read(file).map_err(Error::io("read", file))?;
+    Ok(text.lines().enumerate().map(|(i, line)| (i + 1, line.trim().to_owned())).collect())
+}
+
+/// Reads a list file: one path per line, a table with a column of paths, or one VOC ID per line (`ID`, or `ID  1|-1|0` in VOC's per-class lists).
 fn read_list(
     root: &Path,
     file: &Path,
@@ -50,11 +60,10 @@ fn read_list(
     faults: &mut Faults,
     progress: &Progress,
 ) -> Result<()> {
-    let text = text::read(file).map_err(Error::io("read", file))?;
     let at: Arc<Path> = root.into();
     let mut ids = None;
-    for (i, line) in text.lines().enumerate() {
-        let (line, place) = (line.trim(), Place::new(file, Some(i + 1)));
+    for (number, line) in lines(file)? {
+        let (line, place) = (line.as_str(), Place::new(file, Some(number)));
         if line.is_empty() {
             continue;
         }

@@ -10,6 +10,7 @@ use crate::data::augment::{Composer, Drawn};
 use crate::data::dataset::Sample;
 use crate::data::images::Image;
 use crate::data::random::Random;
+use crate::device::cpu::memory::reserve;
 use crate::error::{Error, Result};
 use crate::threads::Threads;
 use std::collections::BTreeMap;
@@ -156,6 +157,9 @@ struct Piece {
 
 /// The number of images in a piece. Small pieces make the first batch available soon and keep little waiting in memory.
 const PIECE: usize = 4;
+
+/// The way out if there is too little memory.
+const ADVICE: &str = "lower --batch, --imgsz or --workers";
 
 /// The number of pieces that workers may be ahead of the assembler.
 fn pieces_ahead(pieces_per_batch: u64, workers: usize) -> u64 {
@@ -311,6 +315,7 @@ impl Shared {
         let image_bytes = self.composer.side(batch).pow(2) * 3;
         let mut piece =
             Piece { pixels: lock(&self.pieces).pop().unwrap_or_default(), items: Vec::new(), broken: Vec::new() };
+        reserve(&mut piece.pixels, PIECE * image_bytes, "the images of a batch", ADVICE)?;
         piece.pixels.resize(PIECE * image_bytes, 0);
         for position in self.positions(number) {
             if lock(&self.claims).stop {
@@ -356,6 +361,8 @@ impl Shared {
             let random = Random::new(if repeats { &key } else { &key[..4] });
             match self.composer.decode(index, batch, &random) {
                 Ok(image) => return Ok(Some((index, image, random))),
+                // The image may be whole. If it were left out, the result would depend on the memory that is free.
+                Err(e @ Error::Memory { .. }) => return Err(e),
                 Err(e) if broken.iter().all(|b| b.index != index) => {
                     broken.push(self.broken(index, &e));
                 }
@@ -413,7 +420,9 @@ impl Shared {
         let images = lock(&self.images).pop().unwrap_or_default();
         let mut batch = Batch { images, side, items: Vec::new(), broken: Vec::new() };
         batch.images.clear();
-        batch.images.reserve_exact(total);
+        if let Err(e) = reserve(&mut batch.images, total, "the images of a batch", ADVICE) {
+            return Some(Err(e));
+        }
         for _ in 0..self.pieces_per_batch {
             let piece = loop {
                 if let Some(piece) = early.remove(next) {

@@ -8,6 +8,7 @@ pub mod coco;
 mod coco_labels;
 mod columns;
 mod folder;
+mod image_list;
 mod listed;
 mod matching;
 mod objects;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 pub use bdd_file::BddFile;
 pub use box_rows::is_box_rows;
 pub use folder::below_class;
+pub use image_list::image_list;
 pub use listed::{Images, Listed};
 
 /// The reading of an image that `file` does not mention: as given by `missing:`, otherwise unlabelled.
