@@ -67,7 +67,7 @@ fn read_list(
         if line.is_empty() {
             continue;
         }
-        let image = if is_image(Path::new(line)) {
+        let image = if is_image(Path::new(line)) || find_path(root, file, line).is_some() {
             find_path(root, file, line).ok_or_else(|| missing_path(root, &place, line))
         } else {
             let id = line.split_whitespace().next().unwrap_or(line);

@@ -3,8 +3,10 @@
 //! data. Images that would need too much memory are refused before it is allocated.
 
 use super::jpeg::Jpeg;
+use super::magic;
 use super::picture::{Image, Part};
 use super::samples::Samples;
+use super::tiff::Tiff;
 use crate::device::cpu::memory::{check_available, reserve, zeroed_bytes};
 use crate::error::{Error, Result, one_line, shown};
 use crate::files;
@@ -16,7 +18,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// Supported file name extensions, in lower case.
-pub const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "gif"];
+pub const EXTENSIONS: [&str; 13] =
+    ["jpg", "jpeg", "jfif", "png", "bmp", "webp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm"];
 
 /// The largest number of pixels that is read, 256 Mi. A larger size in a header is not trusted.
 pub const MAX_PIXELS: u64 = 256 << 20;
@@ -27,6 +30,34 @@ pub const MAX_BYTES: u64 = 1 << 30;
 pub fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str());
     extension.is_some_and(|e| EXTENSIONS.contains(&e.to_ascii_lowercase().as_str()))
+}
+
+/// Whether a file is an image by its name, or if the name has no ending that says what it is, by its first bytes. Such names are those
+/// without an ending, with a number for one, or with one that continues an image's, such as `jpg_large`.
+pub fn is_image_file(path: &Path) -> bool {
+    if is_image(path) {
+        return true;
+    }
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+    let says_nothing = ending.is_none_or(|ending| {
+        ending.bytes().all(|byte| byte.is_ascii_digit()) || EXTENSIONS.iter().any(|known| ending.starts_with(known))
+    });
+    says_nothing && begins_like_image(path)
+}
+
+fn begins_like_image(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = files::open(path).and_then(|file| file.take(magic::LENGTH as u64).read_to_end(&mut start));
+    read.is_ok() && magic::is_read(&start)
+}
+
+/// Whether an image file holds samples of 16 bits.
+pub fn has_sixteen_bits(path: &Path) -> bool {
+    let depth = || -> Option<bool> {
+        let color = decoder(BufReader::new(open(path).ok()?.0)).ok()?.color_type();
+        Some(color.bytes_per_pixel() == 2 * color.channel_count())
+    };
+    catch_unwind(AssertUnwindSafe(depth)).ok().flatten().unwrap_or(false)
 }
 
 /// The way out if there is too little memory for a picture.
@@ -48,8 +79,8 @@ impl From<String> for Fault {
 }
 
 /// Reads an image file; if the file holds several pictures, the first. The format is detected from the content, not
-/// from the name. Grey and CMYK are converted to RGB and 16 bits rounded to 8. Alpha is dropped, so colours are as
-/// stored, without blending.
+/// from the name. Grey and CMYK are converted to RGB and 16 bits rounded to 8. Decimal numbers are read if they are shares of
+/// white. Alpha is dropped, so colours are as stored, without blending.
 ///
 /// Errors: `Io` if the file cannot be read; `Data` if it is not an image, truncated, damaged, or larger than
 /// [`MAX_PIXELS`] or [`MAX_BYTES`]; `Memory` if the system refuses the memory for its pixels.
@@ -104,6 +135,9 @@ fn decode_bytes(path: &Path, bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part
     if bytes.is_empty() {
         return Err("the file is empty".to_owned().into());
     }
+    if let Some(format) = magic::not_read(bytes) {
+        return Err(not_read(format).into());
+    }
     if is_truncated_jpeg(bytes) {
         return Err("truncated JPEG: it ends before its end-of-image marker".to_owned().into());
     }
@@ -129,6 +163,13 @@ fn decode_bytes(path: &Path, bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part
 fn decode_any(path: &Path, bytes: &[u8], on_size: impl FnOnce([usize; 2])) -> Result<Image, Fault> {
     let mut cursor = Cursor::new(bytes);
     check_chunks(&mut cursor)?;
+    if let Some(tiff) = Tiff::open(Cursor::new(bytes)) {
+        let [width, height] = tiff.size;
+        check_size(width as u64, height as u64, tiff.sample_bytes())?;
+        on_size(upright_size(width, height, tiff.orientation));
+        let rgb = tiff.decode(bytes, &Pixels { path, size: tiff.size })?;
+        return upright(path, Image { width, height, rgb }, tiff.orientation);
+    }
     let mut decoder = decoder(cursor)?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into(), decoder.total_bytes())?;
@@ -144,7 +185,7 @@ fn decode_any(path: &Path, bytes: &[u8], on_size: impl FnOnce([usize; 2])) -> Re
         pixels.check(samples.len())?;
     }
     decoder.read_image(&mut samples).map_err(unreadable)?;
-    let rgb = Samples { color, bytes: samples }.into_rgb(|| pixels.zeroed(3))?;
+    let rgb = Samples { color, bytes: samples, white: pnm_white(bytes) }.into_rgb(|| pixels.zeroed(3))?;
     upright(path, Image { width: size[0], height: size[1], rgb }, orientation)
 }
 
@@ -158,7 +199,11 @@ pub(super) struct Pixels<'a> {
 impl Pixels<'_> {
     /// Memory for them, at so many bytes each.
     pub fn zeroed(&self, bytes_per_pixel: usize) -> Result<Vec<u8>, Fault> {
-        let bytes = self.size[0].saturating_mul(self.size[1]).saturating_mul(bytes_per_pixel);
+        self.bytes(self.size[0].saturating_mul(self.size[1]).saturating_mul(bytes_per_pixel))
+    }
+
+    /// So many bytes of memory for them.
+    pub fn bytes(&self, bytes: usize) -> Result<Vec<u8>, Fault> {
         zeroed_bytes(bytes, &self.purpose(), ADVICE).map_err(Fault::Refused)
     }
 
@@ -173,8 +218,22 @@ impl Pixels<'_> {
     }
 }
 
-fn unreadable(error: impl std::fmt::Display) -> String {
+pub(super) fn unreadable(error: impl std::fmt::Display) -> String {
     format!("cannot decode this image: {error}")
+}
+
+fn not_read(format: &str) -> String {
+    format!("this is a picture in the format {format}, which is not read: convert it to JPEG or PNG")
+}
+
+/// The sample of white that a PNM file states, if it is another than the largest of its type.
+fn pnm_white(bytes: &[u8]) -> Option<u16> {
+    let [b'P', b'2' | b'3' | b'5' | b'6', rest @ ..] = bytes else { return None };
+    // A comment reaches to the end of its line.
+    let lines = rest.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b'#').next().unwrap_or(line));
+    let mut words = lines.flat_map(|line| line.split(u8::is_ascii_whitespace)).filter(|word| !word.is_empty());
+    let white = words.nth(2)?;
+    std::str::from_utf8(white).ok()?.parse().ok().filter(|white| *white > 0)
 }
 
 fn decoder<'a>(reader: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a, String> {
@@ -292,7 +351,16 @@ pub fn dimensions(path: &Path) -> Result<[usize; 2]> {
         return Ok(size);
     }
     file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
+    let mut start = Vec::new();
+    (&mut file).take(magic::LENGTH as u64).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    if let Some(format) = magic::not_read(&start) {
+        return Err(Error::data(path, None, not_read(format)));
+    }
     let read = || {
+        file.rewind().map_err(unreadable)?;
+        if let Some(tiff) = Tiff::open(&mut file) {
+            return Ok(upright_size(tiff.size[0], tiff.size[1], tiff.orientation));
+        }
         check_chunks(&mut file)?;
         let mut decoder = decoder(file)?;
         let (width, height) = decoder.dimensions();

@@ -3,8 +3,10 @@
 pub mod cache;
 pub mod decode;
 pub(crate) mod jpeg;
+pub mod magic;
 mod picture;
 pub mod resize;
 mod samples;
+mod tiff;
 
 pub use picture::{Image, Part};
