@@ -7,6 +7,7 @@ use super::walk::{Walk, Wanted, parse_glob};
 use crate::draw::PictureFormat;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::reading::did_you_mean_path;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
@@ -227,7 +228,8 @@ fn check_tree(word: &str, root: &Path, wanted: &Wanted) -> Result<()> {
         None if is_pattern || Path::new(word).exists() => "no images found",
         None => "does not exist",
     };
+    let meant = if problem == "does not exist" { did_you_mean_path(Path::new(word)) } else { String::new() };
     Err(Error::Usage(format!(
-        "{word}: {problem}; name image files, folders with images, a .txt file with a list of them, or a glob in quotes"
+        "{word}: {problem}; name image files, folders with images, a .txt file with a list of them, or a glob in quotes{meant}"
     )))
 }

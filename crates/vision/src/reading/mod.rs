@@ -2,11 +2,13 @@
 //! numbers, and label content as written. No image is opened here.
 
 mod content;
+mod nearest;
 mod place;
 pub mod text;
 mod words;
 pub mod yaml;
 
 pub use content::{BoxFormat, MOST_CLASSES, Missing, Raw, RawBox, RawClass, Reading, Remark, Word};
+pub use nearest::did_you_mean_path;
 pub use place::{List, Place, Spot};
 pub use words::{count_of, cut, did_you_mean, json_line, list_some};
