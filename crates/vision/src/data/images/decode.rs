@@ -148,8 +148,9 @@ fn decode_bytes(path: &Path, bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part
         let turned = jpeg.orientation != Orientation::NoTransforms;
         let stored = if turned { Part::whole([jpeg.width, jpeg.height]) } else { wanted };
         let pixels = Pixels { path, size: [jpeg.width, jpeg.height] };
+        let rgb = pixels.zeroed(3)?;
         pixels.check(jpeg.samples(&stored))?;
-        return match jpeg.decode(&stored, pixels.zeroed(3)?) {
+        return match jpeg.decode(&stored, rgb) {
             Some(image) => upright(path, image, jpeg.orientation),
             None => decode_any(path, bytes, |_| ()),
         };
