@@ -13,7 +13,7 @@ use crate::balance::{METHODS, Method, Needs, Parameters, Setup};
 use crate::data::ranges::{
     above_0, at_least_0, at_most, batch, batches, below_1, count, share, share_above_0, up_to, whole, workers,
 };
-use crate::data::{Sampling, Transforms};
+use crate::data::{Fold, Sampling, Transforms};
 use crate::error::{Error, Result};
 use crate::model::{Backbone, Freeze, HeadSize, LossScale, Stage};
 use crate::optim::OptimizerKind;
@@ -89,6 +89,9 @@ pub struct TrainConfig {
     /// Share of the images held out for validation if the data set has no validation split; 0 trains without validation [default: data.yaml's, or 0.2]
     #[arg(long, help_heading = DATA, value_name = "SHARE", value_parser = share)]
     pub val_fraction: Option<f32>,
+    /// Validate on one of several equal parts of the training images: 2/5 is the second of five; not with --val-fraction [default: none]
+    #[arg(long, help_heading = DATA, value_name = "FOLD/FOLDS")]
+    pub fold: Option<Fold>,
     /// Folder in which the run's folder is made
     #[arg(long, help_heading = RUN_FOLDER, value_name = "DIR", default_value = "runs/train")]
     #[serde(with = "paths::one")]
@@ -364,6 +367,12 @@ impl TrainConfig {
             )));
         }
         self.check_balance()?;
+        if let (Some(fold), Some(_)) = (self.fold, self.val_fraction) {
+            return Err(Error::Usage(format!(
+                "--fold {fold} and --val-fraction exclude each other: each of {} folds has the same share of the images: leave one of them out",
+                fold.count()
+            )));
+        }
         if self.repeat_factor > 0.0 && self.sampling != Sampling::Uniform {
             return Err(Error::Usage(
                 "--repeat-factor only works with --sampling uniform: leave one of them out".into(),

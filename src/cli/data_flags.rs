@@ -135,7 +135,7 @@ impl DataCommand {
 
 impl DataArgs {
     fn options(&self) -> OpenOptions {
-        OpenOptions { val_fraction: self.val_fraction, seed: self.seed, tasks: Vec::new() }
+        OpenOptions { val_fraction: self.val_fraction, seed: self.seed, ..OpenOptions::default() }
     }
 }
 

@@ -58,9 +58,9 @@ pub(super) struct EvaluateArgs {
     model: Option<PathBuf>,
     /// A folder of images or a data.yaml [default: what the run was trained on]
     data: Option<PathBuf>,
-    /// The split to evaluate on
-    #[arg(long, value_enum, default_value = "val")]
-    split: SplitWord,
+    /// The split to evaluate on [default: val; of another data set without it, test or all images]
+    #[arg(long, value_enum)]
+    split: Option<SplitWord>,
     #[command(flatten)]
     selection: SelectionArgs,
     /// Write the metrics to this file
@@ -124,15 +124,19 @@ impl EvaluateArgs {
             Some(data) => data,
             None => evaluate::data_of_run(&model, run.as_ref())?,
         };
+        let is_own = on_own_data || run.as_ref().is_some_and(|run| evaluate::is_own(run, &data));
         let open = OpenOptions {
             val_fraction: self.val_fraction.or(open.val_fraction),
+            fold: open.fold.filter(|_| self.val_fraction.is_none()),
             seed: self.seed.unwrap_or(open.seed),
+            // Images of another data set are not divided unless that is asked for.
+            undivided: !is_own && self.split.is_none_or(|split| matches!(split, SplitWord::Test)) && self.val_fraction.is_none() && self.seed.is_none(),
             ..open
         };
         let options = evaluate::Options {
             device: DeviceChoice::parse(&self.device, self.threads)?,
             model,
-            split: self.split.into(),
+            split: self.split.map(Split::from),
             json: self.json,
             out: self.out,
             batch: self.batch,
@@ -158,7 +162,8 @@ impl EvaluateArgs {
 
 /// A note if the run has seen only some of the training images.
 fn trained_on_a_part(run: &TrainConfig, report: &Report) -> Option<String> {
-    let judged = format!("all {} of the {} split", count_of(report.images, "image"), report.split.word());
+    let of_split = report.split.map_or(String::new(), |split| format!(" of the {} split", split.word()));
+    let judged = format!("all {}{of_split}", count_of(report.images, "image"));
     if run.overfit > 0 {
         return Some(format!(
             "the run trained and validated on the first {} only (--overfit): this judges {judged}",

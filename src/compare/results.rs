@@ -234,8 +234,8 @@ fn is_fitness(name: &str, kind: &Kind) -> bool {
 }
 
 /// Choices that determine the meaning of a metric. Runs that differ in one of them are not compared.
-const DECIDING: [&str; 10] =
-    ["data", "epochs", "time", "imgsz", "backbone", "head", "weights", "fraction", "val_fraction", "overfit"];
+const DECIDING: [&str; 11] =
+    ["data", "epochs", "time", "imgsz", "backbone", "head", "weights", "fraction", "val_fraction", "fold", "overfit"];
 
 /// Notes about choices that differ between runs although their settings do not require it, one sentence each.
 ///

@@ -17,8 +17,8 @@ use std::sync::Arc;
 pub struct Options {
     /// A run's folder or a file of weights.
     pub model: PathBuf,
-    /// The split to evaluate on.
-    pub split: Split,
+    /// The split to evaluate on; `None` for validation, or for the images that a data set without it has.
+    pub split: Option<Split>,
     /// File for the metrics, independent of `out`.
     pub json: Option<PathBuf>,
     /// A folder for report.json and the pictures.
@@ -47,8 +47,8 @@ pub struct Report {
     pub model: PathBuf,
     /// The data set, by the path that the caller gave.
     pub data: PathBuf,
-    /// The evaluated split.
-    pub split: Split,
+    /// The evaluated split; `None` for all images of a data set without splits.
+    pub split: Option<Split>,
     /// Number of images that could be read, with or without labels.
     pub images: usize,
     /// One result for each task, in the order of the model's card.
@@ -90,7 +90,9 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     let mut dataset = Dataset::open(data, &open)?;
     let mut notes = model.notes.clone();
     notes.extend(match_tasks(card, &mut dataset, &file, data)?);
-    let samples: Arc<[Sample]> = images_of(&dataset, options.split, data)?.to_vec().into();
+    let (split, note) = split_to_judge(&dataset, options, data);
+    notes.extend(note);
+    let samples: Arc<[Sample]> = images_of(&dataset, split.unwrap_or(Split::Train), data)?.to_vec().into();
     let settings = Settings {
         batch: options.batch,
         imgsz: options.imgsz.unwrap_or(card.image_size),
@@ -109,11 +111,11 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
     let report = Report {
         model: file,
         data: data.to_path_buf(),
-        split: options.split,
+        split,
         images: samples.len() - broken.len(),
         results,
         broken,
-        set_intervals: !card.intervals.iter().all(Vec::is_empty) && is_held_out(options, data)?,
+        set_intervals: !card.intervals.iter().all(Vec::is_empty) && is_held_out(options, split, data)?,
         only_classes: selected.classes,
         notes,
     };
@@ -126,6 +128,25 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         write_pictures(out, &report.results)?;
     }
     Ok(report)
+}
+
+/// The split to judge, `None` for all images, and a note if that is not the validation split although none is named.
+fn split_to_judge(dataset: &Dataset, options: &Options, data: &Path) -> (Option<Split>, Option<String>) {
+    let whole = shown(data);
+    match options.split {
+        Some(split) => (Some(split), None),
+        None if !options.open.undivided || !dataset.val.is_empty() => (Some(Split::Val), None),
+        None if !dataset.test.is_empty() => {
+            (Some(Split::Test), Some(format!("{whole} has no validation split, so its test split is judged")))
+        }
+        None => (
+            None,
+            Some(format!(
+                "{whole} has no splits, so all {} are judged (--split val holds a part out)",
+                count_of(dataset.train.len(), "image")
+            )),
+        ),
+    }
 }
 
 /// The images of a split.
@@ -148,15 +169,25 @@ pub fn images_of<'a>(dataset: &'a Dataset, split: Split, data: &Path) -> Result<
 }
 
 /// Whether the images are exactly those that the model's run held out, at the same size.
-fn is_held_out(options: &Options, data: &Path) -> Result<bool> {
+fn is_held_out(options: &Options, split: Option<Split>, data: &Path) -> Result<bool> {
     let Some(run) = run_config(&options.model)? else { return Ok(false) };
-    let own = match &run.data {
-        Some(own) => own.canonicalize().ok() == data.canonicalize().ok(),
-        None => data.starts_with(run.shared_folder().join("datasets")),
-    };
-    let drawn_alike = options.open.seed == run.seed && options.open.val_fraction == run.val_fraction;
+    let OpenOptions { val_fraction, fold, seed, .. } = options.open;
+    let drawn_alike = seed == run.seed && val_fraction == run.val_fraction && fold == run.fold;
     let seen_alike = options.imgsz.is_none_or(|size| size == run.imgsz);
-    Ok(own && drawn_alike && seen_alike && options.split == Split::Val && run.overfit == 0)
+    Ok(is_own(&run, data) && drawn_alike && seen_alike && split == Some(Split::Val) && run.overfit == 0)
+}
+
+/// Whether the data set is the one that the run was trained on. A folder and the data.yaml in it are the same.
+pub fn is_own(run: &TrainConfig, data: &Path) -> bool {
+    let place = |path: &Path| {
+        let real = path.canonicalize().ok()?;
+        let declares = real.is_file() && real.file_stem().is_some_and(|stem| stem == "data");
+        if declares { real.parent().map(Path::to_path_buf) } else { Some(real) }
+    };
+    match &run.data {
+        Some(own) => place(own) == place(data),
+        None => data.starts_with(run.shared_folder().join("datasets")),
+    }
 }
 
 /// The configuration of the run that a folder or weights file belongs to, if any.
@@ -176,10 +207,13 @@ pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
 /// would include images that the run was trained on; and on its own data set, a run of some tasks needs only their labels.
 pub fn open_options(run: Option<&TrainConfig>, given: Option<&Path>) -> OpenOptions {
     let own_tasks = run.filter(|_| given.is_none()).map(|run| run.task.clone());
+    let on_own = run.filter(|run| given.is_none_or(|given| is_own(run, given)));
     OpenOptions {
         val_fraction: run.and_then(|run| run.val_fraction),
+        fold: on_own.and_then(|run| run.fold),
         seed: run.map_or(0, |run| run.seed),
         tasks: own_tasks.unwrap_or_default(),
+        undivided: false,
     }
 }
 
@@ -203,12 +237,21 @@ pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf
 }
 
 impl Report {
+    /// The images, as in `val split, 400 images`.
+    pub fn judged(&self) -> String {
+        let images = count_of(self.images, "image");
+        match self.split {
+            Some(split) => format!("{} split, {images}", split.word()),
+            None => format!("all {images}"),
+        }
+    }
+
     /// Notes on tasks that no image of the split has labels for.
     pub fn without_labels(&self) -> Vec<String> {
-        let split = self.split.word();
+        let of_split = self.split.map_or(String::new(), |split| format!(" of the {} split", split.word()));
         let without = self.results.iter().filter(|result| result.labelled == 0);
         let note = |result: &TaskResult| {
-            format!("{}: no image of the {split} split has labels for it, so it has no metrics", result.task.name)
+            format!("{}: no image{of_split} has labels for it, so it has no metrics", result.task.name)
         };
         without.map(note).collect()
     }
@@ -231,7 +274,7 @@ impl Report {
         json!({
             "model": self.model.to_string_lossy(),
             "data": self.data.to_string_lossy(),
-            "split": self.split.word(),
+            "split": self.split.map_or("all", Split::word),
             "images": self.images,
             "unreadable": self.broken.iter().map(|b| json!({"file": b.name, "reason": b.message})).collect::<Vec<_>>(),
             "overall": overall(&self.results),
@@ -248,11 +291,10 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(
             f,
-            "{} on {} ({} split, {})",
+            "{} on {} ({})",
             shown(&self.model),
             shown(&self.data),
-            self.split.word(),
-            count_of(self.images, "image")
+            self.judged()
         )?;
         if !self.only_classes.is_empty() {
             writeln!(f, "  only boxes of these classes: {}", self.only_classes.join(", "))?;
@@ -305,7 +347,7 @@ mod tests {
             let report = Report {
                 model: "m".into(),
                 data: "d".into(),
-                split: Split::Val,
+                split: Some(Split::Val),
                 images: 3,
                 results: vec![result],
                 broken: Vec::new(),

@@ -10,7 +10,7 @@ mod selection;
 mod validation;
 
 pub use coco::{CocoReport, score_coco};
-pub use command::{Options, Report, command, data_of_run, images_of, open_options, run_config};
+pub use command::{Options, Report, command, data_of_run, images_of, is_own, open_options, run_config};
 pub use pictures::{file_name, picture_names, write_pictures};
 pub use selection::{Selected, Selection};
 pub use validation::{Validation, validate};

@@ -153,7 +153,10 @@ impl Run {
 
     fn session(&mut self, clock: Clock) -> Result<Session> {
         let config = self.state.config.clone();
-        let table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
+        let table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done, &self.saved_columns())?;
+        if let Some(note) = &table.note {
+            say(&mut self.folder, note)?;
+        }
         let (done, missing) = (self.state.epochs_done, self.state.epochs_done.saturating_sub(table.rows));
         if missing > 0 {
             let line = format!(
@@ -321,7 +324,8 @@ impl Run {
         );
         session.progress.say(&mut self.folder, &line)?;
         self.save_last()?;
-        session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
+        session.table =
+            ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done, &self.saved_columns())?;
         session.feed = self.feed(&self.state.config.clone(), &session.interrupted)?;
         session.progress.restart(self.trainer.step);
         Ok(())

@@ -44,7 +44,13 @@ impl Data {
             Some(path) => path.clone(),
             None => digits::digits_dataset(&config.shared_folder().join("datasets"))?,
         };
-        let options = OpenOptions { val_fraction: config.val_fraction, seed: config.seed, tasks: config.task.clone() };
+        let options = OpenOptions {
+            val_fraction: config.val_fraction,
+            fold: config.fold,
+            seed: config.seed,
+            tasks: config.task.clone(),
+            ..OpenOptions::default()
+        };
         let mut dataset = Dataset::open(&path, &options)?;
         if dataset.train.is_empty() {
             return Err(Error::data(&path, None, "the training split has no images"));
@@ -175,6 +181,7 @@ fn notes(config: &TrainConfig, dataset: &Dataset, cache: Option<&Cache>) -> Vec<
         ));
     }
     notes.extend(dataset.notes.iter().cloned());
+    notes.extend(dataset.problems.iter().map(|problem| format!("warning: {problem}")));
     if dataset.tasks.len() == 1 && config.balance != TrainConfig::default().balance {
         notes.push(format!("--balance {}: there is one task, so its weight stays the same", config.balance));
     }

@@ -207,7 +207,8 @@ impl Run {
         session.progress.say(&mut self.folder, &trials.line(&self.state.config))?;
         self.go_back_to(START, trials, session)?;
         self.save_last()?;
-        session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
+        session.table =
+            ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done, &self.saved_columns())?;
         Ok(())
     }
 
@@ -231,7 +232,8 @@ impl Run {
         // The last column tells whether an epoch is the best so far. The trial's last epoch now is.
         let table = table.strip_suffix("0\n").map_or(table.clone(), |rows| format!("{rows}1\n"));
         files::write_synced(&self.folder.path.join(TABLE), table.as_bytes())?;
-        session.table = ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done)?;
+        session.table =
+            ResultsTable::open(&self.folder, &self.columns(), self.state.epochs_done, &self.saved_columns())?;
         // The trial's last epoch is the run's first `best`.
         // If a signal interrupts this, a resumed run ends the trial and chooses again.
         let results = self.validate(session)?.results;

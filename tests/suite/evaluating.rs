@@ -163,3 +163,54 @@ fn coco_results_are_scored_as_by_pycocotools() {
     session(&folder, "coco");
     assert!(!Path::new(&out).exists(), "figures of what was refused");
 }
+
+/// Pictures of 32 pixels in the folders `red` and `green`, as many in each.
+fn class_folders(folder: &Path, of_each: u32) {
+    for (class, colour) in [("red", [200, 40, 40]), ("green", [40, 200, 40])] {
+        std::fs::create_dir_all(folder.join(class)).unwrap();
+        for i in 0..of_each {
+            let shade = |x: u32| image::Rgb(colour.map(|c: u8| c.wrapping_add((x * (i + 1) % 50) as u8)));
+            let picture = image::RgbImage::from_fn(32, 32, |x, _| shade(x));
+            picture.save(folder.join(class).join(format!("{i:02}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn another_folder_is_judged_whole_and_the_runs_own_by_its_fold() {
+    let folder = Folder::new("judged");
+    let [data, other, test] = ["data", "other", "only"].map(|name| path(&folder, name));
+    class_folders(data.as_ref(), 10);
+    class_folders(other.as_ref(), 6);
+    class_folders(&Path::new(&test).join("test"), 3);
+    let run = crate::cli::train(&folder, &data, "r", &["--epochs", "1", "--fold", "2/5"]);
+    let log = std::fs::read_to_string(Path::new(&run).join("log.txt")).unwrap();
+    assert!(log.contains("4 images of 20 held out, with the same share of every class (fold 2/5, seed 0)"), "{log}");
+    let file = path(&folder, "figures.json");
+    let judged = |args: &[&str]| {
+        let said = succeed(&[&["evaluate", &run], args, &["--json", &file]].concat());
+        let images = said.lines().find_map(|line| line.rsplit_once(" (")).unwrap().1.trim_end_matches(')').to_owned();
+        (images, json(file.as_ref())["split"].as_str().unwrap().to_owned())
+    };
+    let expect = |args: &[&str], images: &str, split: &str| {
+        assert_eq!(judged(args), (images.to_owned(), split.to_owned()), "{args:?}");
+    };
+    expect(&[], "val split, 4 images", "val");
+    expect(&[&data], "val split, 4 images", "val");
+    expect(&[&other], "all 12 images", "all");
+    expect(&[&other, "--split", "val"], "val split, 2 images", "val");
+    expect(&[&other, "--val-fraction", "0.5"], "val split, 6 images", "val");
+    expect(&[&test], "test split, 6 images", "test");
+    expect(&[&test, "--split", "test"], "test split, 6 images", "test");
+    // Training needs more than a test split; a fold is resumed as it was.
+    fail(&["train", &test], 1, &["test"]);
+    fail(
+        &["train", &data, "--fold", "2/5", "--val-fraction", "0.2"],
+        2,
+        &["--fold 2/5 and --val-fraction exclude each other"],
+    );
+    fail(&["train", &data, "--fold", "6/5"], 2, &["--fold 6/5: expected the number of a fold and of all folds"]);
+    succeed(&["train", "--resume", &run, "--epochs", "2"]);
+    let args = std::fs::read_to_string(Path::new(&run).join("args.yaml")).unwrap();
+    assert!(args.contains("fold: ") && args.contains("2/5"), "{args}");
+}

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 fn by_definition(run_folder: &str, data: &str) -> [(f64, f64); 2] {
     let mut model = Model::load(run_folder, &DeviceChoice::parse("cpu", 2).unwrap()).unwrap();
     let card = model.card().clone();
-    let options = OpenOptions { val_fraction: None, seed: 0, tasks: Vec::new() };
+    let options = OpenOptions::default();
     let val = Dataset::open(Path::new(data), &options).unwrap().val;
     let files: Vec<PathBuf> = val.iter().map(|sample| sample.image.clone()).collect();
     let answers = model.predict_files(&files, &Settings { batch: 4, ..Settings::default() }).unwrap();

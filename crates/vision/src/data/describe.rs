@@ -3,7 +3,7 @@
 
 use crate::data::dataset::faults::Faults;
 use crate::data::dataset::{self, OpenOptions};
-use crate::data::declaration::{LabelFile, LabelsFrom, Split, TaskDeclaration, YoloRows};
+use crate::data::declaration::{GroupedBy, Grouping, LabelFile, LabelsFrom, Split, TaskDeclaration, YoloRows};
 use crate::data::progress::Progress;
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result, one_line};
@@ -40,6 +40,9 @@ pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Res
             several => drop(writeln!(text, "{}: {}  # {images}", split.word(), list(several))),
         }
     }
+    if let Some(group) = &declared.group {
+        let _ = writeln!(text, "group: {}", grouped_by(group, &root)?);
+    }
     if declared.tasks.iter().any(|task| matches!(task.from, LabelsFrom::Yolo { rows: YoloRows::Keypoints, .. })) {
         text.push_str("kpt_shape: []  # numbers after a YOLO box are keypoints, not a polygon\n");
     }
@@ -60,6 +63,22 @@ pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Res
         }
     }
     Ok(text)
+}
+
+/// The value of `group:`.
+fn grouped_by(group: &Grouping, root: &Path) -> Result<String> {
+    match &group.by {
+        GroupedBy::Name(_) => Ok(scalar(&group.written)),
+        GroupedBy::Column(task) => match &task.from {
+            LabelsFrom::Columns(columns) => Ok(scalar(&columns.concat())),
+            LabelsFrom::Csv { files, columns, key } => {
+                let key = key.as_ref().map_or(String::new(), |key| format!(", key: {}", scalar(key)));
+                let column = scalar(&columns.concat());
+                Ok(format!("{{csv: {}, column: {column}{key}}}", label_files(files, root)?))
+            }
+            _ => unreachable!("a group's column is in a metadata table or a CSV file"),
+        },
+    }
 }
 
 fn labelled(samples: &[dataset::Sample], task: usize) -> String {

@@ -62,6 +62,20 @@ pub trait Declared: Debug + Send + Sync {
     /// # Errors
     /// The labels do not fit the declaration or each other.
     fn resolve(&self, context: &TaskContext, readings: &Readings, messages: &mut Messages) -> Result<Resolved>;
+
+    /// The task once it is known which images train it: what depends on their labels alone. The default changes nothing.
+    ///
+    /// # Errors
+    /// The training labels do not fit the declaration.
+    fn trained(
+        &self,
+        _context: &TaskContext,
+        task: Arc<dyn TaskSpec>,
+        _training: &[&Label],
+        _messages: &mut Messages,
+    ) -> Result<Arc<dyn TaskSpec>> {
+        Ok(task)
+    }
 }
 
 /// A resolved task and one label per image.
@@ -85,10 +99,8 @@ pub struct TaskContext<'a> {
 pub struct Readings<'a> {
     /// One per image of the data set.
     pub all: &'a [Reading],
-    /// The number of images in the training split.
-    pub training: usize,
     /// The number of leading images whose labels may define classes: those of the training split, and of validation if
-    /// it was cut from training.
+    /// it is still to be cut from training.
     pub class_images: usize,
 }
 
@@ -119,6 +131,8 @@ impl TaskContext<'_> {
 pub struct Messages<'a> {
     /// Notes for the user, as sentences.
     pub notes: &'a mut Vec<String>,
+    /// What the training images cannot teach, as sentences.
+    pub problems: &'a mut Vec<String>,
     /// Takes a fault; returns it as an error if it must stop the reading.
     pub tolerate: &'a mut dyn FnMut(Error) -> Result<()>,
 }

@@ -42,6 +42,8 @@ pub struct Problem {
 pub enum ProblemKind {
     /// A declaration or a label that stops training.
     Label,
+    /// Targets without spread, or a class that no training image has.
+    Unlearnable,
     /// An image that cannot be decoded.
     UnreadableImage,
     /// A picture of 12 or fewer bits stored in 16, which is nearly black.
@@ -99,6 +101,12 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     let faults = (!problems.is_empty()).then(|| {
         format!("{} in the declaration or the labels, listed in the report", count_of(problems.len(), "problem"))
     });
+    problems.extend(dataset.problems.iter().map(|message| Problem {
+        kind: ProblemKind::Unlearnable,
+        file: PathBuf::new(),
+        line: None,
+        message: message.clone(),
+    }));
     problems.extend(samples.iter().zip(&seen).filter_map(|((_, sample), seen)| {
         let message = seen.as_ref().err()?.clone();
         Some(Problem { kind: ProblemKind::UnreadableImage, file: sample.image.clone(), line: None, message })

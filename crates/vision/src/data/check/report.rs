@@ -40,6 +40,7 @@ impl ProblemKind {
     fn heading(self) -> &'static str {
         match self {
             ProblemKind::Label => "stops training",
+            ProblemKind::Unlearnable => "the training images cannot teach this",
             ProblemKind::UnreadableImage => "unreadable images",
             ProblemKind::FaintImage => "pictures that are nearly black, because they use few of their 16 bits",
             ProblemKind::Leak => "leaks: training pictures that are also in val or test (compared by decoded pixels)",

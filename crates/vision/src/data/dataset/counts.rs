@@ -31,6 +31,30 @@ impl Dataset {
         report
     }
 
+    /// A sentence for each task with classes that only validation or test images have.
+    pub(super) fn absent_from_training(&self) -> Vec<String> {
+        if self.train.is_empty() {
+            return Vec::new();
+        }
+        let with_classes = (0..self.tasks.len()).filter(|task| !self.tasks[*task].classes().is_empty());
+        let sentence = |task: usize| {
+            let report = self.counts(task);
+            let is_absent = |(_, counts): &&(String, [usize; 3])| counts[0] == 0 && counts[1] + counts[2] > 0;
+            let absent: Vec<&str> = report.classes.iter().filter(is_absent).map(|(class, _)| class.as_str()).collect();
+            let which = match &absent[..] {
+                [] => return None,
+                [one] => format!("`{one}`, which validation or test images have: the model cannot learn it"),
+                several => format!(
+                    "any of {} classes that validation or test images have ({}): the model cannot learn them",
+                    several.len(),
+                    list_some(several, 6)
+                ),
+            };
+            Some(format!("{}: no training image has {which}; add training images, or take the class out", report.name))
+        };
+        with_classes.filter_map(sentence).collect()
+    }
+
     /// A note for each task with classes that are in the training images and in none of the validation images.
     pub(super) fn absent_from_validation(&self) -> Vec<String> {
         let with_classes = (0..self.tasks.len()).filter(|task| !self.tasks[*task].classes().is_empty());

@@ -104,6 +104,15 @@ impl Faults {
         }
     }
 
+    /// Puts the records of images into another order.
+    pub fn reorder(&mut self, order: &[usize]) {
+        if let Faults::Collect(found) = self {
+            for places in &mut found.boxes {
+                *places = order.iter().map(|&image| places[image].take()).collect();
+            }
+        }
+    }
+
     pub fn into_findings(self) -> Findings {
         match self {
             Faults::Stop => Findings::default(),

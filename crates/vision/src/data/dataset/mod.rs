@@ -2,13 +2,18 @@
 
 mod counts;
 pub(crate) mod faults;
+mod fold;
+mod groups;
+mod held_out;
 mod labels;
 mod levels;
 mod listing;
 mod open;
 mod sample;
 mod splits;
+mod stratify;
 
+pub use fold::Fold;
 pub(crate) use open::open_declared;
 pub use sample::Sample;
 pub(crate) use splits::DEFAULT_VAL_FRACTION;
@@ -49,6 +54,8 @@ pub struct Dataset {
     pub no_test: Option<String>,
     /// Remarks to print before the run, as sentences.
     pub notes: Vec<String>,
+    /// What the training images cannot teach, as sentences: targets without spread, classes that none of them has.
+    pub problems: Vec<String>,
 }
 
 /// Options for opening a data set.
@@ -57,11 +64,15 @@ pub struct OpenOptions {
     /// The share of the training images used for validation if the data set has no validation split; by default its
     /// `val_fraction`, otherwise 0.2.
     pub val_fraction: Option<f32>,
+    /// Validate on this fold of the training images instead; not together with `val_fraction`.
+    pub fold: Option<Fold>,
     /// Decides which images those are.
     pub seed: u64,
     /// The tasks whose labels are read, in the data set's order; all if empty. Splits, framing and the meaning of
     /// missing labels remain those of the whole data set.
     pub tasks: Vec<String>,
+    /// Split no validation off training: for images that are only evaluated. A data set may then have only a test split.
+    pub undivided: bool,
 }
 
 impl Dataset {
@@ -80,6 +91,7 @@ impl Dataset {
             tasks: self.tasks.clone(),
             invariances: self.invariances.clone(),
             notes: self.notes.clone(),
+            problems: self.problems.clone(),
             no_test: self.no_test.clone(),
             train: Vec::new(),
             val: Vec::new(),

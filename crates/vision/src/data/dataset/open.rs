@@ -1,9 +1,10 @@
 //! Opens a data set: lists its images, then reads and checks the labels of each task and converts them to [`Label`]s.
 
 use super::faults::Faults;
+use super::held_out::{Division, Properties};
 use super::sample::Sample;
 use super::splits::list_images;
-use super::{Dataset, OpenOptions, labels, levels};
+use super::{Dataset, OpenOptions, groups, held_out, labels, levels};
 use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration, explained};
 use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
@@ -26,7 +27,8 @@ pub(crate) fn open_declared(
 ) -> Result<(Declaration, Dataset)> {
     start_shared_pool()?;
     progress.begin("listing images", 0);
-    let declared = layouts::read(path, &options.tasks)?;
+    let read = if options.undivided { layouts::read_to_judge } else { layouts::read };
+    let declared = read(path, &options.tasks)?;
     let causes = declared.causes.clone();
     open(declared, path, options, faults, progress).map_err(|error| explained(error, &causes))
 }
@@ -39,30 +41,49 @@ fn open(
     progress: &Progress,
 ) -> Result<(Declaration, Dataset)> {
     declared.tasks.iter().try_for_each(check_name)?;
-    let images = list_images(&mut declared, options, faults, progress)?;
+    let (images, division) = list_images(&mut declared, options, faults, progress)?;
     let alone = declared.tasks.len() == 1;
-    let others = set_aside(&mut declared, &options.tasks, path)?;
+    check_asked(&declared, &options.tasks, path)?;
     declared.notes.extend(levels::notes(&declared, &images.all));
     let notes = std::mem::take(&mut declared.notes);
-    let mut opening = Opening { faults, progress, notes, cache: Cache::default() };
+    let mut opening = Opening { faults, progress, notes, problems: Vec::new(), cache: Cache::default() };
     let mut tasks = Vec::new();
     let mut per_image: Vec<Vec<Label>> = vec![Vec::new(); images.all.len()];
     per_image.iter_mut().for_each(|labels| labels.reserve_exact(declared.tasks.len()));
-    let mut read = Vec::new();
+    let (mut read, mut others) = (Vec::new(), Vec::new());
+    let mut properties = Properties::new(division.pool(&images));
     for mut task in std::mem::take(&mut declared.tasks) {
+        if !options.tasks.is_empty() && !options.tasks.contains(&task.name) {
+            if division.pool(&images) > 0 {
+                opening.notes.extend(add_other(&task, &declared.root, &images, progress, &mut properties));
+            }
+            others.push(task);
+            continue;
+        }
         let labels = read_labels(&mut task, alone, &declared.root, &images, &mut opening);
         if let Some((resolved, labels)) = opening.faults.pass(labels)?.flatten() {
+            properties.add(&labels);
             per_image.iter_mut().zip(labels).for_each(|(all, label)| all.push(label));
             tasks.push(resolved);
             read.push(task);
         }
     }
     declared.tasks = read;
-    let pairs = images.all.into_iter().zip(per_image);
-    let mut samples: Vec<Sample> =
-        pairs.map(|(listed, labels)| Sample { image: listed.image, name: listed.name, labels }).collect();
-    let test = samples.split_off(images.ends[1]);
-    let val = samples.split_off(images.ends[0]);
+    let groups = groups::read(&declared, &images, &mut opening.notes)?;
+    let mut held = held_out::divide(division, &images, properties, groups.as_ref(), options.seed, &declared.place)?;
+    opening.notes.append(&mut held.notes);
+    opening.faults.reorder(&held.order);
+    let mut pairs: Vec<Option<Sample>> = images
+        .all
+        .into_iter()
+        .zip(per_image)
+        .map(|(listed, labels)| Some(Sample { image: listed.image, name: listed.name, labels }))
+        .collect();
+    let mut samples: Vec<Sample> = held.order.iter().filter_map(|&image| pairs[image].take()).collect();
+    let test = samples.split_off(held.ends[1]);
+    let val = samples.split_off(held.ends[0]);
+    train_tasks(&declared.tasks, &mut tasks, &samples, &mut opening)?;
+    let problems = opening.problems;
     let mut notes = opening.notes;
     let mut seen = HashSet::new();
     notes.retain(|note| seen.insert(note.clone()));
@@ -84,9 +105,12 @@ fn open(
         test,
         no_test: declared.no_test.clone(),
         notes,
+        problems,
     };
+    let unseen = dataset.absent_from_training();
+    dataset.problems.extend(unseen);
     // A declared validation split is the user's choice.
-    if images.seeded_split && !dataset.val.is_empty() {
+    if division != Division::Declared && !dataset.val.is_empty() {
         let absent = dataset.absent_from_validation();
         dataset.notes.extend(absent);
     }
@@ -116,22 +140,19 @@ fn check_name(task: &TaskDeclaration) -> Result<()> {
     Ok(())
 }
 
-/// Removes and returns the tasks that are not in `asked`, whose labels are then not read; an empty list asks for all.
-fn set_aside(declared: &mut Declaration, asked: &[String], path: &Path) -> Result<Vec<TaskDeclaration>> {
+/// # Errors
+/// A name in `asked` is not that of a task.
+fn check_asked(declared: &Declaration, asked: &[String], path: &Path) -> Result<()> {
     let known = || declared.tasks.iter().map(|task| task.name.as_str());
-    if let Some(name) = asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
-        return Err(Error::Usage(format!(
+    match asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::Usage(format!(
             "{} has no task `{name}`; its tasks are {}{}",
             shown(path),
             known().collect::<Vec<_>>().join(", "),
             did_you_mean(name, known())
-        )));
+        ))),
     }
-    let tasks = std::mem::take(&mut declared.tasks);
-    let is_asked = |task: &TaskDeclaration| asked.is_empty() || asked.contains(&task.name);
-    let (tasks, others) = tasks.into_iter().partition(is_asked);
-    declared.tasks = tasks;
-    Ok(others)
 }
 
 /// State shared by all tasks while a data set is opened.
@@ -139,7 +160,49 @@ struct Opening<'a> {
     faults: &'a mut Faults,
     progress: &'a Progress,
     notes: Vec<String>,
+    problems: Vec<String>,
     cache: Cache,
+}
+
+/// Adds the labels of a task that is not asked for, in the place of the task, because they have a part in the choice of the
+/// validation images: a run of some tasks has the same ones as a run of all. Returns a note if they cannot be read.
+fn add_other(
+    task: &TaskDeclaration,
+    root: &Path,
+    images: &Images,
+    progress: &Progress,
+    properties: &mut Properties,
+) -> Option<String> {
+    let (mut faults, cache) = (Faults::Stop, Cache::default());
+    let mut opening = Opening { faults: &mut faults, progress, notes: Vec::new(), problems: Vec::new(), cache };
+    match read_labels(&mut task.clone(), false, root, images, &mut opening) {
+        Ok(labels) => {
+            labels.into_iter().for_each(|(_, labels)| properties.add(&labels));
+            None
+        }
+        Err(error) => Some(format!(
+            "the labels of the task `{}`, which is not used here, cannot be read ({error}): they have no part in the choice of the validation images, which may differ from those of a run of all tasks",
+            task.name
+        )),
+    }
+}
+
+/// Completes the tasks by the labels of the training images.
+fn train_tasks(
+    declared: &[TaskDeclaration],
+    tasks: &mut [Task],
+    training: &[Sample],
+    Opening { faults, notes, problems, .. }: &mut Opening,
+) -> Result<()> {
+    for (index, (declaration, task)) in declared.iter().zip(tasks).enumerate() {
+        let labels: Vec<&Label> = training.iter().map(|sample| &sample.labels[index]).collect();
+        let mut messages = Messages { notes, problems, tolerate: &mut |error| faults.take(error) };
+        let trained = declaration.own.trained(&declaration.context(), task.spec.clone(), &labels, &mut messages);
+        if let Some(spec) = faults.pass(trained)? {
+            task.spec = spec;
+        }
+    }
+    Ok(())
 }
 
 /// Resolves a task and its label for every image; `None` if all its labels are missing and faults are collected.
@@ -148,7 +211,7 @@ fn read_labels(
     alone: bool,
     root: &Path,
     images: &Images,
-    Opening { faults, progress, notes, cache }: &mut Opening,
+    Opening { faults, progress, notes, problems, cache }: &mut Opening,
 ) -> Result<Option<(Task, Vec<Label>)>> {
     progress.begin("reading labels", images.all.len());
     let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
@@ -179,8 +242,8 @@ fn read_labels(
     }
     faults.collect_findings(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));
-    let raw_labels = Readings { all: &readings, training: images.ends[0], class_images: images.class_images() };
-    let mut messages = Messages { notes, tolerate: &mut |error| faults.take(error) };
+    let raw_labels = Readings { all: &readings, class_images: images.class_images() };
+    let mut messages = Messages { notes, problems, tolerate: &mut |error| faults.take(error) };
     let resolved = task.own.resolve(&task.context(), &raw_labels, &mut messages);
     let Some((spec, labels)) = faults.pass(resolved)? else {
         faults.forget_task();

@@ -1,21 +1,22 @@
-//! Lists the images of the three splits; splits validation off training if the data set has no validation split.
+//! Lists the images of the three splits, and decides whether validation is to be split off training.
 
 use super::faults::Faults;
+use super::held_out::Division;
 use super::{OpenOptions, listing};
 use crate::data::declaration::{Declaration, LabelsFrom, Split};
 use crate::data::formats::{Images, Listed};
 use crate::data::images::decode::EXTENSIONS;
 use crate::data::progress::Progress;
-use crate::data::random::hash_text;
 use crate::data::walk::{Alias, relative_name};
 use crate::error::{Error, Result, shown};
-use crate::reading::{Place, count_of, list_some};
+use crate::reading::{count_of, list_some};
 use std::collections::HashSet;
 use std::path::Path;
 
 pub(crate) const DEFAULT_VAL_FRACTION: f32 = 0.2;
 
-/// The images of the three splits, one after another.
+/// The images of the three splits, one after another. If validation is to be split off, its images are still among those of
+/// training.
 ///
 /// # Errors
 /// A split without images, or an invalid image list.
@@ -24,7 +25,7 @@ pub fn list_images(
     options: &OpenOptions,
     faults: &mut Faults,
     progress: &Progress,
-) -> Result<Images> {
+) -> Result<(Images, Division)> {
     // Also where it is not used: a wrong number would otherwise be noticed with another data set only.
     options.val_fraction.map_or(Ok(()), check_fraction)?;
     let mut splits = Vec::new();
@@ -38,37 +39,27 @@ pub fn list_images(
             && let Some(source) = declared.splits[split as usize].first()
         {
             let message = format!("the {} split holds no image ({} are read)", split.word(), EXTENSIONS.join(", "));
-            if split != Split::Test {
+            if split != Split::Test && !options.undivided {
                 let message = format!("{message}: put images there or correct the declaration");
                 return Err(Error::data(source.path(), None, message));
             }
             let reason = format!("{}: {message}", shown(source.path()));
             declared.notes.push(format!("{reason}; it is left out"));
-            declared.no_test = Some(reason);
+            declared.no_test = declared.no_test.take().or_else(|| (split == Split::Test).then_some(reason));
             declared.splits[split as usize].clear();
         }
         splits.push(found);
     }
-    let [mut train, mut val, test]: [Vec<Listed>; 3] =
+    if splits.iter().all(Vec::is_empty) {
+        return Err(declared.place.error(format!("no split holds an image ({} are read)", EXTENSIONS.join(", "))));
+    }
+    let [mut train, val, test]: [Vec<Listed>; 3] =
         splits.try_into().map_err(|_| Error::Other("three splits go in, three come out".into()))?;
-    let seeded_split = declared.splits[1].is_empty();
-    if seeded_split {
+    let division = division(declared, options)?;
+    if division != Division::Declared {
         // If training is the whole folder, the test split may lie within it.
         let tested: HashSet<&str> = test.iter().map(|image| image.name.as_str()).collect();
         train.retain(|image| !tested.contains(image.name.as_str()));
-        let fraction = options.val_fraction.or(declared.val_fraction).unwrap_or(DEFAULT_VAL_FRACTION);
-        (train, val) = split_off(train, fraction, options.seed, &declared.place)?;
-        declared.notes.push(match fraction {
-            0.0 => "no validation split, and none is made (val_fraction 0)".into(),
-            _ => format!(
-                "no validation split: {} of {} held out by path (val_fraction {fraction}, seed {})",
-                count_of(val.len(), "image"),
-                train.len() + val.len(),
-                options.seed
-            ),
-        });
-    } else if options.val_fraction.is_some() {
-        declared.notes.push("val_fraction is ignored: the data set has its own validation split".into());
     }
     note_overlap(&train, &val, "val", &mut declared.notes);
     note_overlap(&train, &test, "test", &mut declared.notes);
@@ -76,7 +67,49 @@ pub fn list_images(
     let mut all = train;
     all.extend(val);
     all.extend(test);
-    Ok(Images { all, ends, seeded_split })
+    Ok((Images { all, ends }, division))
+}
+
+/// The way in which the data set is divided into training and validation.
+///
+/// # Errors
+/// A fold is asked of a data set that has its own validation split.
+fn division(declared: &mut Declaration, options: &OpenOptions) -> Result<Division> {
+    let given = options.val_fraction.is_some();
+    match (&declared.splits[Split::Val as usize][..], options.fold) {
+        ([source, ..], Some(fold)) => {
+            return Err(Error::Usage(format!(
+                "--fold {fold}: the data set has its own validation split, {}: leave --fold out, or take that split out of the declaration",
+                shown(source.path())
+            )));
+        }
+        ([_, ..], None) => {
+            if given {
+                declared.notes.push("val_fraction is ignored: the data set has its own validation split".into());
+            }
+            return Ok(Division::Declared);
+        }
+        ([], _) => {}
+    }
+    if options.undivided {
+        return Ok(Division::None);
+    }
+    if let Some(fold) = options.fold {
+        if given {
+            return Err(Error::Usage(format!(
+                "--fold {fold} and --val-fraction exclude each other: a fold is one {}th of the images",
+                fold.count()
+            )));
+        }
+        return Ok(Division::Fold(fold));
+    }
+    let fraction = options.val_fraction.or(declared.val_fraction).unwrap_or(DEFAULT_VAL_FRACTION);
+    check_fraction(fraction)?;
+    if fraction == 0.0 {
+        declared.notes.push("no validation split, and none is made (val_fraction 0)".into());
+        return Ok(Division::None);
+    }
+    Ok(Division::Fraction(fraction))
 }
 
 /// Reports folders that a split reaches under two names: a fault if they are two classes, otherwise a note.
@@ -112,29 +145,6 @@ fn check_fraction(fraction: f32) -> Result<()> {
             "the validation fraction is {fraction}: expected a number from 0 to less than 1, such as 0.2"
         ))),
     }
-}
-
-/// Splits by a seeded hash of each path, so that adding images does not move others. Neither side is left empty, unless
-/// the fraction is 0.
-fn split_off(images: Vec<Listed>, fraction: f32, seed: u64, place: &Place) -> Result<(Vec<Listed>, Vec<Listed>)> {
-    check_fraction(fraction)?;
-    if fraction == 0.0 {
-        return Ok((images, Vec::new()));
-    }
-    if images.len() < 2 {
-        let message =
-            format!("{} found: training and validation need at least one each", count_of(images.len(), "image"));
-        return Err(place.error(message));
-    }
-    let hash = |image: &Listed| hash_text(seed, &image.name);
-    let bound = (f64::from(fraction) * u64::MAX as f64) as u64;
-    let least = images.iter().map(hash).min().unwrap_or(0);
-    let greatest = images.iter().map(hash).max().unwrap_or(0);
-    let (val, train) = images.into_iter().partition(|image| {
-        let hash = hash(image);
-        hash == least || (hash < bound && hash != greatest)
-    });
-    Ok((train, val))
 }
 
 fn note_overlap(train: &[Listed], other: &[Listed], word: &str, notes: &mut Vec<String>) {

@@ -1,9 +1,11 @@
 //! The declaration of a data set in one form for all layouts: its splits, its tasks and the sources of their labels.
 //! `layouts` creates it; no label has been read yet.
 
+mod grouping;
 mod source;
 mod split;
 
+pub use grouping::{GroupedBy, Grouping, Pattern};
 pub use source::Source;
 pub use split::Split;
 
@@ -21,6 +23,8 @@ pub struct Declaration {
     /// The sources of train, val and test, in the order of `Split::ALL`; val and test are empty if not declared.
     pub splits: [Vec<Source>; 3],
     pub val_fraction: Option<f32>,
+    /// Images that stay together when validation is split off training.
+    pub group: Option<Grouping>,
     pub tasks: Vec<TaskDeclaration>,
     pub notes: Vec<String>,
     /// Added to an error that follows, because they may be its cause: the notes about unknown keys that resemble a known

@@ -14,24 +14,22 @@ pub struct Listed {
     pub folder: Arc<Path>,
 }
 
-/// The images of the three splits in one list, so that labels are read in one parallel pass.
+/// The images of the three splits in one list, so that labels are read in one parallel pass. If validation is to be split off
+/// training, that is done once the labels are known; until then its images are among those of training.
 pub struct Images {
     pub all: Vec<Listed>,
     /// The end of each split in `all`.
     pub ends: [usize; 3],
-    /// Whether validation was split off training, in which case classes may come from both.
-    pub seeded_split: bool,
 }
 
 impl Images {
-    /// The number of leading images whose labels may define classes.
+    /// The number of leading images whose labels may define classes: those of training, or all if there are none.
     pub fn class_images(&self) -> usize {
-        if self.seeded_split { self.ends[1] } else { self.ends[0] }
+        if self.ends[1] == 0 { self.all.len() } else { self.ends[0] }
     }
 
     /// Whether image number `index` is in `split`, as the data set itself defines it.
     pub fn belongs(&self, index: usize, split: Split) -> bool {
-        let own = Split::ALL[self.ends.iter().filter(|end| index >= **end).count().min(2)];
-        own == split || (self.seeded_split && own == Split::Val && split == Split::Train)
+        Split::ALL[self.ends.iter().filter(|end| index >= **end).count().min(2)] == split
     }
 }

@@ -13,8 +13,8 @@ use crate::tasks::Content;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-const TOP_KEYS: [&str; 11] =
-    ["path", "train", "val", "valid", "validation", "test", "names", "nc", "tasks", "val_fraction", "missing"];
+const TOP_KEYS: [&str; 12] =
+    ["path", "train", "val", "valid", "validation", "test", "names", "nc", "tasks", "val_fraction", "group", "missing"];
 const TOP_FLAGS: [&str; 4] = ["crop_safe", "flip_safe", "flip_invariant", "scale_invariant"];
 /// Keys of other trainers' files that are accepted and ignored.
 const TOLERATED: [&str; 12] = [
@@ -37,6 +37,15 @@ pub struct DataYaml {
     yaml: Yaml,
     /// The tasks whose label files must exist; all if empty.
     asked: Vec<String>,
+    purpose: Purpose,
+}
+
+/// The use of a data set.
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    Training,
+    /// Its images are only evaluated, so splits other than test may be missing.
+    Judging,
 }
 
 impl Deref for DataYaml {
@@ -49,6 +58,15 @@ impl Deref for DataYaml {
 
 /// Reads `data.yaml`. Only the tasks in `asked` are wanted, or all if it is empty.
 pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
+    read_for(Purpose::Training, file, asked)
+}
+
+/// Reads `data.yaml` of images that are only evaluated: if it has a test split, the others may be missing.
+pub fn read_to_judge(file: &Path, asked: &[String]) -> Result<Declaration> {
+    read_for(Purpose::Judging, file, asked)
+}
+
+fn read_for(purpose: Purpose, file: &Path, asked: &[String]) -> Result<Declaration> {
     let text = text::read(file).map_err(Error::io("read", file))?;
     let tree: Tree = yaml::read(&text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
     let Value::Object(top) = tree.value else {
@@ -56,7 +74,7 @@ pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
         return Err(Error::data(file, None, message));
     };
     let yaml = Yaml { file: file.to_path_buf(), lines: tree.lines };
-    let yaml = DataYaml { yaml, asked: asked.to_vec() };
+    let yaml = DataYaml { yaml, asked: asked.to_vec(), purpose };
     let (mut notes, causes) = yaml.unknown_keys(&top);
     let declared = yaml.declaration(&top, &mut notes).map_err(|error| explained(error, &causes))?;
     Ok(Declaration { notes, causes, ..declared })
@@ -93,6 +111,7 @@ impl DataYaml {
                 Some(_) => format!("{} with a tasks: block of {count} task{plural}", shown(&self.file)),
                 None => format!("YOLO labels under {}", shown(&self.file)),
             },
+            group: self.group(top, &root)?,
             root,
             splits,
             val_fraction: self.val_fraction(top)?,
@@ -155,7 +174,7 @@ impl DataYaml {
     /// The sources of the three splits, and the reason why a declared test split is left out.
     fn splits(&self, top: &Mapping, root: &Path, notes: &mut Vec<String>) -> Result<(Splits, Option<String>)> {
         let mut splits: Splits = [const { Vec::new() }; 3];
-        let mut no_test = None;
+        let (mut no_test, mut absent) = (None, Vec::new());
         for split in Split::ALL {
             let keys: &[&str] = match split {
                 Split::Train => &["train"],
@@ -171,7 +190,7 @@ impl DataYaml {
                 return Err(self.error(&[other], message));
             }
             // Without `train:`, all images are trained on, and those of validation would be among them.
-            if split == Split::Val && splits[0].is_empty() {
+            if split == Split::Val && splits[0].is_empty() && self.purpose == Purpose::Training {
                 let message = format!(
                     "`{key}:` is given without `train:`, so the validation images would be trained on, too: add `train:` with the folder or list file of the training images"
                 );
@@ -191,10 +210,18 @@ impl DataYaml {
                     notes.push(format!("{reason}; there is no test split"));
                     no_test = Some(reason);
                 }
+                Err(missing) if self.purpose == Purpose::Judging => absent.push((split, *key, missing)),
                 Err(missing) => return Err(self.error(&[key], format!("{missing}: correct it, or leave it out"))),
             }
         }
-        if splits[0].is_empty() {
+        let judged = self.purpose == Purpose::Judging && splits.iter().any(|sources| !sources.is_empty());
+        for (split, key, missing) in absent {
+            match judged {
+                true => notes.push(format!("{}: {missing}; there is no {} split", self.shown(&[key]), split.word())),
+                false => return Err(self.error(&[key], format!("{missing}: correct it, or leave it out"))),
+            }
+        }
+        if splits[0].is_empty() && !judged {
             splits[0].push(self.every_image(root, &splits[2], notes)?);
         }
         Ok((splits, no_test))

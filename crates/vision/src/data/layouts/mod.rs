@@ -5,10 +5,14 @@ mod data_yaml;
 mod files;
 mod folders;
 mod from_yaml;
+mod group_yaml;
 mod hints;
+mod judged;
 mod tables;
 mod task_yaml;
 mod yaml_files;
+
+pub use judged::read_to_judge;
 
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration, YoloRows};
 use crate::data::walk::{self, relative_name};
@@ -147,6 +151,7 @@ fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDecla
         root: root.to_path_buf(),
         splits,
         val_fraction: None,
+        group: None,
         tasks,
         notes: Vec::new(),
         causes: Vec::new(),

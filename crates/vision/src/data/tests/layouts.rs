@@ -1,7 +1,7 @@
 //! Every supported layout once: described as a data.yaml, converted to each output layout, and checked.
 
 use super::Folder;
-use crate::data::check::{CheckOptions, check};
+use crate::data::check::{CheckOptions, ProblemKind, check};
 use crate::data::convert::{Options, Target, Transfer, convert};
 use crate::data::dataset::{Dataset, OpenOptions};
 use crate::data::declaration::Split;
@@ -361,7 +361,9 @@ fn each_is_clean_when_checked_and_its_repaired_copy_is_the_same() {
         let path = folder.path().join("in");
         let options = CheckOptions { open: OpenOptions::default(), max_broken: 0.0 };
         let examined = check(&path, &options, &Progress::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert!(examined.check.problems.is_empty(), "{name}: {}", examined.check);
+        // A layout's example may lack a class in training.
+        let others = examined.check.problems.iter().filter(|problem| problem.kind != ProblemKind::Unlearnable);
+        assert_eq!(others.count(), 0, "{name}: {}", examined.check);
         examined.check.verdict().unwrap();
         let fixed = folder.path().join("fixed");
         crate::data::check::fix(&examined, &fixed, Transfer::Copy, &Progress::default()).unwrap();

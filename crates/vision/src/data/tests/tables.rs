@@ -48,7 +48,7 @@ fn lines_are_counted_where_a_line_end_lies_between_two_reads() {
 #[test]
 fn the_separator_may_be_named_before_the_header() {
     for end in ["\n", "\r\n"] {
-        let said = priced(&"sep=;\nfile;price\na.png;1,5\nb.png;x\n".replace('\n', end)).error();
+        let said = priced(&"sep=;\nfile;price\na.png;1.5\nb.png;x\n".replace('\n', end)).error();
         assert!(said.starts_with("DIR/labels.csv:4: column `price` holds `x`"), "{said}");
         let folder = priced(&"\nSEP=|\nfile|price\na.png|1.5\nb.png|x\n".replace('\n', end));
         assert!(folder.error().starts_with("DIR/labels.csv:5: column `price` holds `x`"), "{}", folder.error());

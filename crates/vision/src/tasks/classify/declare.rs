@@ -4,7 +4,7 @@ use super::{Class, Classify};
 use crate::error::Result;
 use crate::reading::yaml::Value;
 use crate::reading::{Raw, count_of, list_some};
-use crate::tasks::Label;
+use crate::tasks::{Label, TaskSpec};
 use crate::tasks::classes::{ClassNumbers, classes_of, note_inferred};
 use crate::tasks::declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
 use std::sync::Arc;
@@ -87,23 +87,34 @@ impl Declared for Loss {
             Raw::Unlabelled | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) | Raw::Values(_) => Ok(Label::UNLABELLED),
         });
         let labels = labels.collect::<Result<Vec<Label>>>()?;
-        let class_weights = self.weights(context, &classes, &labels[..readings.training], messages.notes)?;
+        let class_weights = self.given_weights(context, &classes)?;
         let task = Classify { class_weights, label_smoothing: self.label_smoothing, ..Classify::new(classes) };
         Ok((Arc::new(task), labels))
+    }
+
+    fn trained(
+        &self,
+        context: &TaskContext,
+        task: Arc<dyn TaskSpec>,
+        training: &[&Label],
+        messages: &mut Messages,
+    ) -> Result<Arc<dyn TaskSpec>> {
+        let (Some(ClassWeights::Balanced), Some(known)) = (&self.class_weights, task.get::<Classify>()) else {
+            return Ok(task);
+        };
+        let weights = balanced(known.classes.len(), training);
+        let shown = known.classes.iter().zip(&weights).map(|(class, w)| format!("{class} {w:.3}"));
+        let shown = list_some(&shown.collect::<Vec<_>>(), 12);
+        messages.notes.push(format!("{}: balanced class weights: {shown}", context.name));
+        Ok(Arc::new(Classify { class_weights: Some(weights), ..known.clone() }))
     }
 }
 
 impl Loss {
-    /// The class weights for these classes; `training` holds the labels of the training images.
-    fn weights(
-        &self,
-        context: &TaskContext,
-        classes: &[String],
-        training: &[Label],
-        notes: &mut Vec<String>,
-    ) -> Result<Option<Vec<f32>>> {
+    /// The weights that the declaration lists, one for each of these classes.
+    fn given_weights(&self, context: &TaskContext, classes: &[String]) -> Result<Option<Vec<f32>>> {
         match &self.class_weights {
-            None => Ok(None),
+            None | Some(ClassWeights::Balanced) => Ok(None),
             Some(ClassWeights::Each(weights)) if weights.len() == classes.len() => Ok(Some(weights.clone())),
             Some(ClassWeights::Each(weights)) => Err(context.error(&format!(
                 "`class_weights:` has {} for {} ({}): give one per class, in this order",
@@ -111,20 +122,13 @@ impl Loss {
                 count_of(classes.len(), "class"),
                 list_some(classes, 12)
             ))),
-            Some(ClassWeights::Balanced) => {
-                let weights = balanced(classes.len(), training);
-                let shown = classes.iter().zip(&weights).map(|(class, w)| format!("{class} {w:.3}"));
-                let shown = list_some(&shown.collect::<Vec<_>>(), 12);
-                notes.push(format!("{}: balanced class weights: {shown}", context.name));
-                Ok(Some(weights))
-            }
         }
     }
 }
 
 /// The inverse frequency of each class, scaled so that the mean over the labelled images is 1; classes without images
 /// get 1.
-fn balanced(classes: usize, labels: &[Label]) -> Vec<f32> {
+fn balanced(classes: usize, labels: &[&Label]) -> Vec<f32> {
     let mut counts = vec![0usize; classes];
     for label in labels {
         if let Some(Class::One(class)) = label.get() {
@@ -146,14 +150,14 @@ mod tests {
         let counts = [6, 1, 0, 3];
         let labels: Vec<Label> =
             counts.iter().enumerate().flat_map(|(class, &n)| vec![of(class); n]).chain([Label::UNLABELLED]).collect();
-        let weights = balanced(4, &labels);
+        let weights = balanced(4, &labels.iter().collect::<Vec<_>>());
         let total: f32 = counts.iter().zip(&weights).map(|(&n, w)| n as f32 * w).sum();
         assert!((total / 10.0 - 1.0).abs() < 1e-6);
         assert!((weights[1] / weights[0] - 6.0).abs() < 1e-5 && (weights[3] / weights[0] - 2.0).abs() < 1e-5);
         assert_eq!(weights[2], 1.0);
         // This is scikit-learn's "balanced" formula, which assumes that every class occurs: n / (K · count).
         let even = [of(0), of(1), of(0), of(0)];
-        assert_eq!(balanced(2, &even), [4.0 / 6.0, 2.0]);
+        assert_eq!(balanced(2, &even.iter().collect::<Vec<_>>()), [4.0 / 6.0, 2.0]);
         assert_eq!(balanced(2, &[]), [1.0; 2]);
     }
 }

@@ -57,10 +57,10 @@ impl Declared for LookedFor {
         let boxes = boxes.collect::<Result<Vec<_>>>()?;
         let mut regions = Regions::new(self, context, &classes, &numbers, messages)?;
         let mut labels = Vec::with_capacity(boxes.len());
-        for (index, (reading, list)) in readings.all.iter().zip(boxes).enumerate() {
+        for (reading, list) in readings.all.iter().zip(boxes) {
             labels.push(match list {
                 Some(list) => {
-                    let partial = regions.of(reading, index < readings.training)?;
+                    let partial = regions.of(reading)?;
                     Label::of(Boxes { list, partial })
                 }
                 None => Label::UNLABELLED,
@@ -68,6 +68,17 @@ impl Declared for LookedFor {
         }
         regions.add_notes(messages.notes);
         Ok((Arc::new(Detect::new(classes)), labels))
+    }
+
+    fn trained(
+        &self,
+        context: &TaskContext,
+        task: Arc<dyn TaskSpec>,
+        training: &[&Label],
+        messages: &mut Messages,
+    ) -> Result<Arc<dyn TaskSpec>> {
+        messages.notes.extend(never_annotated(context.name, task.classes(), training));
+        Ok(task)
     }
 }
 
@@ -90,8 +101,6 @@ struct Regions<'a> {
     by_default: Vec<bool>,
     /// Images annotated for some classes only.
     partial: usize,
-    /// Per class, whether it was looked for in any training image.
-    in_training: Vec<bool>,
     /// Class lists seen so far; images with the same list share one.
     shared: HashSet<Arc<[u32]>>,
 }
@@ -114,11 +123,10 @@ impl<'a> Regions<'a> {
                 Err(error) => (messages.tolerate)(error)?,
             }
         }
-        let in_training = vec![false; classes.len()];
-        Ok(Regions { context, classes, numbers, by_default, partial: 0, in_training, shared: HashSet::new() })
+        Ok(Regions { context, classes, numbers, by_default, partial: 0, shared: HashSet::new() })
     }
 
-    fn of(&mut self, reading: &Reading, trains: bool) -> Result<PartialRegions> {
+    fn of(&mut self, reading: &Reading) -> Result<PartialRegions> {
         let mut own = None;
         if let Some(names) = &reading.labelled_categories {
             let looked_for = own.insert(vec![false; self.classes.len()]);
@@ -127,9 +135,6 @@ impl<'a> Regions<'a> {
             }
         }
         let looked_for = own.as_ref().unwrap_or(&self.by_default);
-        if trains {
-            self.in_training.iter_mut().zip(looked_for).for_each(|(trained, looked_for)| *trained |= looked_for);
-        }
         if looked_for.iter().all(|looked_for| *looked_for) {
             return Ok(PartialRegions::default());
         }
@@ -148,22 +153,34 @@ impl<'a> Regions<'a> {
     }
 
     fn add_notes(self, notes: &mut Vec<String>) {
-        let Regions { context: TaskContext { name, .. }, classes, partial, in_training, .. } = self;
-        if partial == 0 {
-            return;
-        }
-        notes.push(format!(
-            "{name}: {} annotated for some classes only: the loss and the metrics ignore the other classes there",
-            count_of(partial, "image")
-        ));
-        let never_annotated: Vec<&str> =
-            (0..classes.len()).filter(|c| !in_training[*c]).map(|c| classes[c].as_str()).collect();
-        if !never_annotated.is_empty() {
+        let Regions { context: TaskContext { name, .. }, partial, .. } = self;
+        if partial > 0 {
             notes.push(format!(
-                "{name}: no training image was annotated for {}, so the model cannot learn where {} absent: label some images for all classes",
-                list_some(&never_annotated, 6),
-                if never_annotated.len() == 1 { "it is" } else { "they are" },
+                "{name}: {} annotated for some classes only: the loss and the metrics ignore the other classes there",
+                count_of(partial, "image")
             ));
         }
     }
+}
+
+/// A note on the classes that were looked for in none of the training images.
+fn never_annotated(name: &str, classes: &[String], training: &[&Label]) -> Option<String> {
+    let mut looked_for = vec![false; classes.len()];
+    let mut is_labelled = false;
+    for boxes in training.iter().filter_map(|label| label.boxes()) {
+        is_labelled = true;
+        let regions = boxes.partial.iter();
+        if boxes.partial.is_empty() {
+            return None;
+        }
+        regions.flat_map(|region| region.looked_for.iter()).for_each(|&class| looked_for[class as usize] = true);
+    }
+    let never: Vec<&str> = (0..classes.len()).filter(|c| !looked_for[*c]).map(|c| classes[c].as_str()).collect();
+    (is_labelled && !never.is_empty()).then(|| {
+        format!(
+            "{name}: no training image was annotated for {}, so the model cannot learn where {} absent: label some images for all classes",
+            list_some(&never, 6),
+            if never.len() == 1 { "it is" } else { "they are" },
+        )
+    })
 }

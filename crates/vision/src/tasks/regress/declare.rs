@@ -1,5 +1,6 @@
 //! The declaration of a regression, and the conversion of table values to labels.
 
+use super::label::values_of;
 use super::{Regress, Values, narrow};
 use crate::error::Result;
 use crate::ir::ValueLossForm;
@@ -59,7 +60,7 @@ impl Declared for Units {
         Some(Arc::new(Units { units, loss: self.loss }))
     }
 
-    fn resolve(&self, context: &TaskContext, readings: &Readings, messages: &mut Messages) -> Result<Resolved> {
+    fn resolve(&self, context: &TaskContext, readings: &Readings, _: &mut Messages) -> Result<Resolved> {
         let labelled = readings.all.iter().filter_map(|reading| match &reading.raw {
             Raw::Values(values) => Some((values.len(), &reading.place)),
             Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) => None,
@@ -90,16 +91,24 @@ impl Declared for Units {
                 );
             }
         };
-        let training = readings.all[..readings.training].iter().filter_map(|reading| match &reading.raw {
-            Raw::Values(values) => Some(values.as_slice()),
-            Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) => None,
-        });
-        messages.notes.extend(narrow::notes(context.name, &columns, training));
         let labels = readings.all.iter().map(|reading| match &reading.raw {
             Raw::Values(values) => Label::of(Values::from(values.as_slice())),
             Raw::Unlabelled | Raw::Class(_) | Raw::Names(_) | Raw::Flags(_) | Raw::Boxes(_) => Label::UNLABELLED,
         });
         let labels = labels.collect();
         Ok((Arc::new(Regress { units: units.into(), loss: self.loss, ..Regress::new(columns) }), labels))
+    }
+
+    fn trained(
+        &self,
+        context: &TaskContext,
+        task: Arc<dyn TaskSpec>,
+        training: &[&Label],
+        messages: &mut Messages,
+    ) -> Result<Arc<dyn TaskSpec>> {
+        let rows: Vec<&[f64]> = training.iter().filter_map(|label| values_of(label)).collect();
+        let columns = task.columns().unwrap_or_default();
+        messages.problems.extend(narrow::problems(context.name, columns, rows.iter().copied()));
+        Ok(task)
     }
 }

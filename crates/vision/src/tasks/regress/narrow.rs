@@ -1,40 +1,44 @@
-//! Notes on columns whose training values hardly differ: a constant, or differences that the values' own precision cannot
-//! hold.
+//! Problems of columns whose training values cannot be learned: a constant, differences that the values' own precision cannot
+//! hold, or values that become equal when they are standardised.
 
 use crate::tasks::significant;
-use crate::tasks::standardisation::Spread;
+use crate::tasks::standardisation::{Spread, Standardisation};
 use crate::tasks::written::digits;
 
-/// A deviation of fewer steps than this is noted. Rounding to steps has a deviation of .29 steps, here .018 of the values'.
+/// A deviation of fewer steps of single precision than this is a problem. Rounding to steps has a deviation of .29 steps, here
+/// .018 of the values'.
 const STEPS: f64 = 16.0;
+/// The least deviation, as a share of the largest value. Files and sums of values this large keep three digits of it.
+const LEAST_DEVIATION: f64 = 1e-12;
 
-/// One note for each column with too little spread.
-pub fn notes<'a>(task: &str, columns: &[String], rows: impl Iterator<Item = &'a [f64]> + Clone) -> Vec<String> {
-    let note = |(i, column): (usize, &String)| {
-        let sentence = note(rows.clone().map(|row| row[i]))?;
+/// One sentence for each column with too little spread.
+pub fn problems<'a>(task: &str, columns: &[String], rows: impl Iterator<Item = &'a [f64]> + Clone) -> Vec<String> {
+    let problem = |(i, column): (usize, &String)| {
+        let sentence = problem(rows.clone().map(|row| row[i]))?;
         Some(match columns.len() {
             1 => format!("{task}: {sentence}"),
             _ => format!("{task}, column `{column}`: {sentence}"),
         })
     };
-    columns.iter().enumerate().filter_map(note).collect()
+    columns.iter().enumerate().filter_map(problem).collect()
 }
 
-fn note(values: impl Iterator<Item = f64> + Clone) -> Option<String> {
+fn problem(values: impl Iterator<Item = f64> + Clone) -> Option<String> {
     let spread = Spread::of(values.clone()).filter(|spread| spread.count > 1)?;
     let Spread { count, deviation, least, .. } = spread;
     if spread.is_constant() {
         return Some(format!("all {count} training values are {least}, so the model can only learn this constant"));
     }
     let largest = spread.largest();
-    let double = largest.next_up() - largest;
-    if deviation < STEPS * double {
+    if deviation < LEAST_DEVIATION * largest {
         return Some(format!(
-            "the training values have a standard deviation of {}, and double precision holds numbers as large as {largest} \
-             only in steps of {}: subtract a constant from the values",
-            significant(deviation),
-            significant(double)
+            "the training values have a standard deviation of {}, less than {LEAST_DEVIATION:e} of the largest, {largest}, so \
+             their differences are lost in rounding: subtract a constant from the values",
+            significant(deviation)
         ));
+    }
+    if let Some(sentence) = collapsed(values.clone()) {
+        return Some(sentence);
     }
     let single = step_in_single_precision(largest)?;
     if deviation < STEPS * single && values.clone().all(is_single) {
@@ -51,6 +55,26 @@ fn note(values: impl Iterator<Item = f64> + Clone) -> Option<String> {
         });
     }
     None
+}
+
+/// A sentence if at most half of the distinct values are still distinct in what the network learns.
+fn collapsed(values: impl Iterator<Item = f64> + Clone) -> Option<String> {
+    let mut distinct: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    distinct.sort_by(f64::total_cmp);
+    distinct.dedup();
+    let rows: Vec<[f64; 1]> = distinct.iter().map(|value| [*value]).collect();
+    let fitted = Standardisation::fit(1, rows.iter().map(|row| &row[..]));
+    let mut learned: Vec<f32> = distinct.iter().map(|value| fitted.apply(*value, 0)).collect();
+    learned.dedup();
+    let [least, greatest] = [distinct.first()?, distinct.last()?];
+    (2 * learned.len() <= distinct.len()).then(|| {
+        format!(
+            "of {} distinct training values, from {least:e} to {greatest:e}, only {} are left when they are standardised for the \
+             network: remove values that lie far from the others, or give their logarithm",
+            distinct.len(),
+            learned.len()
+        )
+    })
 }
 
 /// The distance to the next number in single precision; `None` beyond its range.
@@ -76,39 +100,50 @@ fn nearest(mut values: Vec<f64>) -> f64 {
 mod tests {
     use super::*;
 
-    fn notes_on(values: &[f64]) -> Vec<String> {
-        notes("t", &["t".to_owned()], values.chunks(1))
+    fn problems_of(values: &[f64]) -> Vec<String> {
+        problems("t", &["t".to_owned()], values.chunks(1))
     }
 
     #[test]
-    fn values_that_hardly_differ_are_noted() {
+    fn values_that_hardly_differ_are_problems() {
         let constant = "t: all 3 training values are 0.1, so the model can only learn this constant";
-        assert_eq!(notes_on(&[0.1; 3]), [constant]);
+        assert_eq!(problems_of(&[0.1; 3]), [constant]);
         // Nanoseconds since 1970, of which an f64 holds every 256th.
         let fine: Vec<f64> = (0..20).map(|i| 1.7e18 + 256.0 * f64::from(i)).collect();
-        let note = notes_on(&fine).concat();
-        assert!(note.contains("deviation of 1476, ") && note.contains("in steps of 256.0: "), "{note}");
+        let note = problems_of(&fine).concat();
+        assert!(note.contains("deviation of 1476, less than 1e-12 of the largest, 17000"), "{note}");
         // Seconds since 1970 over ten minutes, rounded to f32.
         let rounded: Vec<f64> = (0..600).map(|i| f64::from((1.7e9 + f64::from(i)) as f32)).collect();
-        let note = notes_on(&rounded).concat();
+        let note = problems_of(&rounded).concat();
         for words in ["deviation of 17", "lie 128.0 apart", "in steps of 128.0: "] {
             assert!(note.contains(words), "{words}: {note}");
         }
         // The same as most programs write it: 1700000128 becomes 1700000100.
         let shortest: Vec<f64> = rounded.iter().map(|value| (*value as f32).to_string().parse().unwrap()).collect();
         assert!(shortest.contains(&1_700_000_100.0), "{shortest:?}");
-        assert!(notes_on(&shortest).concat().contains("in steps of 128.0: "), "{:?}", notes_on(&shortest));
-        let two = notes("t", &["a".into(), "b".into()], [[1.0, 5.0], [2.0, 5.0]].iter().map(|row| &row[..]));
+        assert!(problems_of(&shortest).concat().contains("in steps of 128.0: "), "{:?}", problems_of(&shortest));
+        let two = problems("t", &["a".into(), "b".into()], [[1.0, 5.0], [2.0, 5.0]].iter().map(|row| &row[..]));
         assert_eq!(two, ["t, column `b`: all 2 training values are 5, so the model can only learn this constant"]);
     }
 
     #[test]
-    fn ordinary_values_are_not_noted() {
+    fn values_that_become_equal_when_standardised_are_a_problem() {
+        // The mean and the deviation of the distinct values are those of the single large one.
+        let sentence = problems_of(&[1.0, 2.0, 3.0, 4.0, 2.0, 1e30]).concat();
+        assert!(sentence.contains("of 5 distinct training values, from 1e0 to 1e30, only 2 are left"), "{sentence}");
+        // Just enough of a deviation, and just too little.
+        let around = |deviation: f64| problems_of(&[1.0 - deviation, 1.0 + deviation]);
+        assert_eq!(around(1.1e-12), [""; 0]);
+        assert!(around(0.9e-12).concat().contains("less than 1e-12 of the largest"), "{:?}", around(0.9e-12));
+    }
+
+    #[test]
+    fn ordinary_values_are_no_problem() {
         let seconds: Vec<f64> = (0..600).map(|i| 1.7e9 + f64::from(i)).collect();
         let tiny: Vec<f64> = (0..20).map(|i| 7e-7 + 1e-9 * f64::from(i)).collect();
         let counts = [1e6, 1_000_001.0, 1e6, 1e6];
         for values in [&seconds[..], &tiny, &counts, &[0.0, 1.0, 0.0], &[5.0], &[], &[-3.0, 4.5, 1e30]] {
-            assert_eq!(notes_on(values), [""; 0]);
+            assert_eq!(problems_of(values), [""; 0]);
         }
     }
 }
