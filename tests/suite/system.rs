@@ -80,6 +80,38 @@ fn a_stopped_process_does_not_outlive_a_failed_test() {
     assert!(failed.is_err() && id > 0 && !Path::new(&format!("/proc/{id}")).exists());
 }
 
+#[test]
+fn a_signal_while_the_first_batch_of_large_pictures_loads_ends_the_run_soon() {
+    let folder = Folder::new("large-pictures");
+    // Files of 81 megapixels that take long to decode and little to write.
+    let first = folder.path.join("data/cat/0.png");
+    for class in ["cat", "dog"] {
+        std::fs::create_dir_all(folder.path.join("data").join(class)).unwrap();
+    }
+    image::GrayImage::new(9000, 9000).save(&first).unwrap();
+    for i in 1..24 {
+        let copy = folder.path.join("data").join(["cat", "dog"][i % 2]).join(format!("{i}.png"));
+        std::fs::hard_link(&first, copy).unwrap();
+    }
+    let (data, project) = (path(&folder, "data"), path(&folder, "runs/train"));
+    let own = ["train", &data, "--project", &project, "--name", "run"];
+    let mut command = polyhead();
+    command.args([&own[..], &SMALL].concat()).args(["--workers", "2", "--val-fraction", "0.2"]);
+    let mut child = Running::new(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let saved = folder.path.join("runs/train/run/weights/last.safetensors");
+    wait_for("the first save", || saved.is_file() || child.try_wait().unwrap().is_some());
+    // The batch takes several seconds.
+    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    signal(&child, &["TERM"]);
+    let code = ended(&mut child).code();
+    let took = begun.elapsed();
+    let said = text(&child.output().stderr);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(took < Duration::from_secs(2), "{took:?}: {said}");
+    assert!(!said.contains("epoch 1/"), "{said}");
+}
+
 /// Waits for the end of a process. One that does not end is killed, and the test fails.
 pub fn ended(child: &mut Child) -> ExitStatus {
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -82,7 +82,17 @@ pub fn sheet(layout: &Layout, cells: Vec<Cell>) -> Canvas {
         caption_sized(&mut canvas, &lines, CAPTION);
         canvas
     });
-    grid(&placed.collect::<Vec<_>>(), layout.columns)
+    let mut placed: Vec<Canvas> = placed.collect();
+    // Pictures of a row stand side by side, whatever the number of lines below each.
+    for row in placed.chunks_mut(layout.columns) {
+        let height = row.iter().map(|cell| cell.height).max().unwrap_or(0);
+        for cell in row {
+            let mut whole = Canvas::filled(layout.cell, height, GROUND);
+            whole.paste(cell, 0, 0);
+            *cell = whole;
+        }
+    }
+    grid(&placed, layout.columns)
 }
 
 /// One image with its boxes, scaled to its cell; below it come its name and the labels that are not boxes.
@@ -155,7 +165,9 @@ mod tests {
             let image = Image { width, height, rgb: vec![200; width * height * 3] };
             labelled(&layout, &[], "name", image, &[])
         };
-        let cells: Vec<Cell> = [(8, 8), (3000, 20), (30, 900)].map(|(width, height)| of(width, height)).into();
+        let mut cells: Vec<Cell> = [(8, 8), (3000, 20), (30, 900)].map(|(width, height)| of(width, height)).into();
+        // More lines below one do not move the other.
+        cells[1].lines.extend(["a".to_owned(), "b".to_owned()]);
         let sizes: Vec<usize> = cells.iter().map(|cell| cell.picture.width.max(cell.picture.height)).collect();
         assert_eq!(sizes, [layout.cell; 3]);
         let whole = sheet(&layout, cells);

@@ -123,6 +123,8 @@ struct Pipeline {
     shared: Arc<Shared>,
     batches: Option<Receiver<Result<Batch>>>,
     threads: Vec<JoinHandle<()>>,
+    /// Whether the process is about to end, so that nobody waits for the image that a worker decodes.
+    is_abandoned: bool,
 }
 
 struct Shared {
@@ -200,7 +202,7 @@ impl Pipeline {
         let (batch_out, batch_in) = sync_channel(prefetch);
         let all = Threads { count: workers + 1, purpose: "to load images", lower: "--workers" };
         // If a thread cannot be started, dropping the pipeline ends the others.
-        let mut pipeline = Pipeline { shared, batches: Some(batch_in), threads: Vec::new() };
+        let mut pipeline = Pipeline { shared, batches: Some(batch_in), threads: Vec::new(), is_abandoned: false };
         for _ in 0..workers {
             let (shared, out) = (Arc::clone(&pipeline.shared), piece_out.clone());
             pipeline.threads.push(all.spawn(move || shared.work(&out))?);
@@ -220,7 +222,10 @@ impl Pipeline {
         loop {
             match batches.recv_timeout(ATTENTIVE) {
                 Ok(batch) => return batch,
-                Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => return Err(Error::Interrupted),
+                Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => {
+                    self.is_abandoned = true;
+                    return Err(Error::Interrupted);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(stopped()),
             }
@@ -258,6 +263,9 @@ impl Drop for Pipeline {
         self.shared.wake.notify_all();
         // The assembler may be blocked on handing over a batch; without a receiver it stops.
         drop(self.batches.take());
+        if self.is_abandoned {
+            return;
+        }
         for thread in self.threads.drain(..) {
             let _ = thread.join(); // a panic in a worker was reported as an error already
         }
