@@ -130,7 +130,10 @@ impl EvaluateArgs {
             fold: open.fold.filter(|_| self.val_fraction.is_none()),
             seed: self.seed.unwrap_or(open.seed),
             // Images of another data set are not divided unless that is asked for.
-            undivided: !is_own && self.split.is_none_or(|split| matches!(split, SplitWord::Test)) && self.val_fraction.is_none() && self.seed.is_none(),
+            undivided: !is_own
+                && self.split.is_none_or(|split| matches!(split, SplitWord::Test))
+                && self.val_fraction.is_none()
+                && self.seed.is_none(),
             ..open
         };
         let options = evaluate::Options {

@@ -289,13 +289,7 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
-            f,
-            "{} on {} ({})",
-            shown(&self.model),
-            shown(&self.data),
-            self.judged()
-        )?;
+        writeln!(f, "{} on {} ({})", shown(&self.model), shown(&self.data), self.judged())?;
         if !self.only_classes.is_empty() {
             writeln!(f, "  only boxes of these classes: {}", self.only_classes.join(", "))?;
         }

@@ -1,6 +1,7 @@
 //! The fuzz targets: for every reader of the user's files, a function that takes the bytes of such a file. It may refuse them with
 //! an error, but must not panic. `tests/suite/fuzz.rs` calls them with the kept inputs, `tests/fuzz/src/main.rs` from libFuzzer.
 
+mod archives;
 mod folder;
 mod images;
 mod labels;
@@ -12,15 +13,21 @@ pub type Target = fn(&[u8]);
 
 /// The targets, each under the name of its folder in `tests/fuzz/corpus/`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("parquet", archives::parquet),
+    ("tar", archives::tar),
+    ("zip", archives::zip),
     ("bdd", labels::bdd),
     ("box_rows", labels::box_rows),
     ("classes", labels::classes),
     ("coco", labels::coco),
+    ("darknet", labels::darknet),
     ("data_yaml", labels::data_yaml),
     ("image_list", labels::image_list),
+    ("label_table", labels::label_table),
     ("metadata", labels::metadata),
     ("table", labels::table),
     ("voc", labels::voc),
+    ("voc_beside", labels::voc_beside),
     ("yolo", labels::yolo),
     ("cache", images::cache),
     ("image", images::image),

@@ -1,6 +1,7 @@
 //! Writes a data set's declaration as a complete data.yaml. Everything that was inferred or inherited is written out,
 //! so that the file describes the same data set from any folder.
 
+use crate::archives;
 use crate::data::dataset::faults::Faults;
 use crate::data::dataset::{self, OpenOptions};
 use crate::data::declaration::{GroupedBy, Grouping, LabelFile, LabelsFrom, Split, TaskDeclaration, YoloRows};
@@ -43,7 +44,8 @@ pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Res
     if let Some(group) = &declared.group {
         let _ = writeln!(text, "group: {}", grouped_by(group, &root)?);
     }
-    if declared.tasks.iter().any(|task| matches!(task.from, LabelsFrom::Yolo { rows: YoloRows::Keypoints, .. })) {
+    let of_keypoints = LabelsFrom::Yolo { dir: None, rows: YoloRows::Keypoints };
+    if declared.tasks.iter().any(|task| task.from == of_keypoints) {
         text.push_str("kpt_shape: []  # numbers after a YOLO box are keypoints, not a polygon\n");
     }
     // Labels beside `images` have no `from:`; the top-level `names:` is what marks them as YOLO labels.
@@ -127,7 +129,10 @@ fn labels_from(from: &LabelsFrom, root: &Path) -> Result<Option<String>> {
             format!("{{bdd: {}{attribute}}}", label_files(from, root)?)
         }
         LabelsFrom::Yolo { dir: None, .. } => return Ok(None),
-        LabelsFrom::Yolo { dir: Some(path), .. } => format!("{{yolo: {}}}", dir(path)?),
+        LabelsFrom::Yolo { dir: Some(path), rows } => {
+            let rows = rows.word().map_or(String::new(), |word| format!(", rows: {word}"));
+            format!("{{yolo: {}{rows}}}", dir(path)?)
+        }
         LabelsFrom::Voc { dir: path } => format!("{{voc: {}}}", dir(path)?),
     }))
 }
@@ -165,5 +170,5 @@ fn within(path: &Path, root: &Path) -> Result<String> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().map_err(Error::io("find", path))
+    archives::canonicalize(path).map_err(Error::io("find", path))
 }

@@ -4,9 +4,9 @@
 use super::images::decode::is_image_file;
 use super::own::{RUNS_MARKER, written_here};
 use super::progress::Progress;
+use crate::archives::{self, DirEntry};
 use crate::error::{Error, Result, path_text};
 use std::collections::HashMap;
-use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 /// A folder that is also listed under another name.
@@ -140,7 +140,7 @@ fn is_below(folder: &Path, fits: &dyn Fn(&Path) -> bool, above: &mut Vec<Entered
         return Ok(false);
     }
     let mut inner = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+    for entry in archives::read_dir(folder).map_err(Error::io("list", folder))? {
         match visible(folder, entry)? {
             Some((path, true)) => inner.push(path),
             Some((path, false)) if fits(&path) => return Ok(true),
@@ -158,7 +158,7 @@ fn is_below(folder: &Path, fits: &dyn Fn(&Path) -> bool, above: &mut Vec<Entered
 
 /// Pushes a folder onto the stack of its parents; false if it is already there.
 fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
-    let entered = (folder.canonicalize().map_err(Error::io("list", folder))?, folder.to_path_buf());
+    let entered = (archives::canonicalize(folder).map_err(Error::io("list", folder))?, folder.to_path_buf());
     if above.iter().any(|(real, _)| *real == entered.0) {
         return Ok(false);
     }
@@ -173,7 +173,7 @@ fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
 /// The sorted entries of `folder` without hidden ones, each with whether it is a folder (links are followed).
 pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
+    for entry in archives::read_dir(folder).map_err(Error::io("list", folder))? {
         found.extend(visible(folder, entry)?);
     }
     // Siblings differ only in their last component.

@@ -2,9 +2,11 @@
 //! numbers, and label content as written. No image is opened here.
 
 mod content;
+pub mod json;
 mod nearest;
 mod place;
 pub mod text;
+mod tree;
 mod words;
 pub mod yaml;
 

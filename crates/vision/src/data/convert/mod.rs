@@ -7,6 +7,7 @@ mod names;
 mod voc;
 mod yolo;
 
+use crate::archives;
 use crate::boxes;
 use crate::data::aside;
 use crate::data::dataset::faults::Faults;
@@ -336,6 +337,14 @@ fn bring_images(
 }
 
 fn bring(from: &Path, to: &Path, transfer: Transfer) -> Result<()> {
+    if archives::is_member(from) {
+        if transfer == Transfer::Link {
+            let message = "lies in an archive, so that nothing can be linked to it: leave out --link";
+            return Err(Error::data(from, None, message));
+        }
+        let bytes = archives::read(from).map_err(Error::io("read", from))?;
+        return fs::write(to, bytes).map_err(Error::io("write", to));
+    }
     // Links to the file itself, because a link to a link would break if the first is moved.
     let from = from.canonicalize().map_err(Error::io("read", from))?;
     if transfer != Transfer::Copy {

@@ -146,7 +146,8 @@ pub fn divide(
         let distinct = |images: &[usize]| images.iter().map(|&image| groups.of[image]).collect::<HashSet<_>>().len();
         let [held, rest] = [distinct(&val), distinct(&train)];
         let share = val.len() as f64 / pool as f64;
-        whole = format!(", in {held} of {} that stay whole, so the share is {share:.3}", count_of(held + rest, "group"));
+        whole =
+            format!(", in {held} of {} that stay whole, so the share is {share:.3}", count_of(held + rest, "group"));
     }
     let how = match division {
         Division::Fold(fold) => format!("fold {fold}"),
@@ -169,7 +170,9 @@ fn check_enough(division: Division, pool: usize, groups: Option<&Groups>, place:
     };
     let needs = match division {
         Division::Fold(fold) => format!("--fold {fold} needs at least {parts}"),
-        Division::Declared | Division::None | Division::Fraction(_) => "training and validation need at least one each".into(),
+        Division::Declared | Division::None | Division::Fraction(_) => {
+            "training and validation need at least one each".into()
+        }
     };
     if pool < parts {
         return Err(place.error(format!("{} found: {needs}", count_of(pool, "image"))));
@@ -178,10 +181,8 @@ fn check_enough(division: Division, pool: usize, groups: Option<&Groups>, place:
         let (_, found) = numbered(&groups.of[..pool]);
         if found < parts {
             let found = count_of(found, "group");
-            return Err(place.error(format!(
-                "`group:` puts {} into {found}, which stay whole: {needs}",
-                count_of(pool, "image")
-            )));
+            return Err(place
+                .error(format!("`group:` puts {} into {found}, which stay whole: {needs}", count_of(pool, "image"))));
         }
     }
     Ok(())

@@ -121,7 +121,9 @@ impl Balance {
     }
 
     fn add_unit(&mut self, part: usize, unit: &Unit, sign: f64) {
-        unit.counts.iter().for_each(|(property, n)| self.excess[part * self.properties + *property as usize] += sign * n);
+        unit.counts
+            .iter()
+            .for_each(|(property, n)| self.excess[part * self.properties + *property as usize] += sign * n);
     }
 }
 
@@ -316,7 +318,8 @@ fn divide_units(units: &[Unit], mut balance: Balance, parts: usize) -> Vec<usize
         let empty = sizes.iter().filter(|size| **size == 0).count();
         let must = units.len() - place <= empty;
         let open = (0..parts).filter(|&part| !must || sizes[part] == 0);
-        let best = open.min_by(|&a, &b| added(&balance, a, &units[unit], 1.0).total_cmp(&added(&balance, b, &units[unit], 1.0)));
+        let best = open
+            .min_by(|&a, &b| added(&balance, a, &units[unit], 1.0).total_cmp(&added(&balance, b, &units[unit], 1.0)));
         let part = best.unwrap_or(0);
         part_of[unit] = part;
         sizes[part] += 1;
@@ -398,9 +401,9 @@ fn best_of_all(units: &[Unit], order: &[usize], empty: &Balance) -> Vec<usize> {
         balance.excess.iter().enumerate().map(|(at, e)| weight(&balance, property(at)) * e * e).sum::<f64>()
     };
     let last = (1usize << units.len()) - 1;
-    let best = (1..last.max(2)).map(|choice| (cost(choice), choice)).reduce(|best, other| {
-        if other.0 < best.0 - ROUNDING { other } else { best }
-    });
+    let best = (1..last.max(2))
+        .map(|choice| (cost(choice), choice))
+        .reduce(|best, other| if other.0 < best.0 - ROUNDING { other } else { best });
     part_of(best.map_or(1, |(_, choice)| choice))
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 /// One image of a split.
 #[derive(Clone, Debug)]
 pub struct Listed {
+    /// The path of the file, which may lead through an archive.
     pub image: PathBuf,
     /// Relative to the data set's root, with forward slashes.
     pub name: String,

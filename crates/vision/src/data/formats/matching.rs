@@ -128,7 +128,7 @@ pub fn check_unused(files: &[Names], matches: &Matches, root: &Path, images: &[L
         if count == names.count && !images.is_empty() {
             let first = match near(&name, images) {
                 Some(image) => format!("`{name}` does not match `{image}`"),
-                None => format!("the first names `{name}`"),
+                None => format!("the first names `{name}`, and an image here is `{}`", images[0].name),
             };
             let message =
                 format!("no {noun} names an image of this data set: {first}; write paths relative to the images");

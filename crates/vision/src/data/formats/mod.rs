@@ -3,19 +3,25 @@
 
 mod bdd;
 mod bdd_file;
+mod box_columns;
 mod box_rows;
 pub mod coco;
+mod coco_entries;
+mod coco_fields;
 mod coco_labels;
 mod columns;
+mod corners;
 mod folder;
 mod image_list;
 mod listed;
 mod matching;
 mod objects;
 mod records;
+pub mod samples;
 pub mod table;
 mod voc;
 mod yolo;
+mod yolo_rows;
 
 use crate::data::declaration::{LabelsFrom, TaskDeclaration};
 
@@ -28,10 +34,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use bdd_file::BddFile;
-pub use box_rows::is_box_rows;
+pub use box_columns::is_box_rows;
 pub use folder::below_class;
 pub use image_list::image_list;
 pub use listed::{Images, Listed};
+pub use voc::is_voc;
+pub use yolo_rows::begins_with_row;
 
 /// The reading of an image that `file` does not mention: as given by `missing:`, otherwise unlabelled.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
@@ -49,6 +57,7 @@ fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
 pub enum Reader {
     Folder,
     Table(columns::TableReader),
+    Samples(samples::SampleReader),
     Yolo(yolo::YoloReader),
     Voc(voc::VocReader),
     BoxRows(box_rows::BoxRowsReader),
@@ -76,14 +85,15 @@ impl Reader {
     pub fn open(task: &TaskDeclaration, root: &Path, images: &Images, cache: &mut Cache) -> Result<Reader> {
         Ok(match &task.from {
             LabelsFrom::Folders => Reader::Folder,
-            LabelsFrom::Columns(columns) => {
-                Reader::Table(columns::TableReader::metadata(task, columns, root, &images.all)?)
-            }
+            LabelsFrom::Columns(columns) => match samples::SampleReader::open(task, columns, root, &images.all)? {
+                Some(reader) => Reader::Samples(reader),
+                None => Reader::Table(columns::TableReader::metadata(task, columns, root, &images.all)?),
+            },
             LabelsFrom::Csv { files, columns, key } => {
                 Reader::Table(columns::TableReader::csv(task, files, columns, key.as_deref(), root, images)?)
             }
             LabelsFrom::BoxRows { files } => Reader::BoxRows(box_rows::BoxRowsReader::open(files, root, images)?),
-            LabelsFrom::Yolo { dir, rows } => Reader::Yolo(yolo::YoloReader::new(dir.clone(), *rows, root)),
+            LabelsFrom::Yolo { dir, rows } => Reader::Yolo(yolo::YoloReader::new(&task.name, dir.clone(), *rows, root)),
             LabelsFrom::Voc { dir } => Reader::Voc(voc::VocReader::new(dir.clone())),
             LabelsFrom::Coco { files } => Reader::Coco(coco_labels::CocoReader::open(files, root, images)?),
             LabelsFrom::Bdd { files, attribute } => {
@@ -97,11 +107,20 @@ impl Reader {
         match self {
             Reader::Folder => folder::read(image),
             Reader::Table(reader) => reader.read(task, index, image),
+            Reader::Samples(reader) => reader.read(task, image),
             Reader::Yolo(reader) => reader.read(task, image),
             Reader::Voc(reader) => reader.read(task, image),
             Reader::BoxRows(reader) => reader.read(task, index, image),
             Reader::Coco(reader) => reader.read(task, index),
             Reader::Bdd(reader) => reader.read(task, index),
+        }
+    }
+
+    /// Whether the images must be read again, because all labels together mean something else than each alone suggests.
+    pub fn reconsiders(&mut self) -> bool {
+        match self {
+            Reader::Yolo(reader) => reader.reconsiders(),
+            _ => false,
         }
     }
 
@@ -119,6 +138,7 @@ impl Reader {
     pub fn classes(&self) -> Option<Vec<String>> {
         match self {
             Reader::Coco(reader) => Some(reader.classes.clone()),
+            Reader::Samples(reader) => reader.classes.clone(),
             _ => None,
         }
     }
@@ -130,6 +150,7 @@ impl Reader {
             Reader::BoxRows(reader) => reader.notes.clone(),
             Reader::Coco(reader) => reader.notes.clone(),
             Reader::Bdd(reader) => reader.notes.clone(),
+            Reader::Yolo(reader) => reader.note().into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -160,13 +181,16 @@ pub fn json_kind(file: &Path) -> Option<Json> {
 pub fn image_names(file: &Path) -> Result<Vec<String>> {
     let is_json = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     if !is_json {
-        return Ok(box_rows::BoxFile::open(file)?.image_names().map(str::to_string).collect());
+        return match is_box_rows(file) {
+            true => Ok(box_rows::BoxFile::open(file)?.image_names().map(str::to_string).collect()),
+            false => table::image_names(file),
+        };
     }
     match json_kind(file) {
         Some(Json::Bdd) => Ok(BddFile::open(file)?.frames.iter().map(|frame| frame.name.to_string()).collect()),
         Some(Json::Coco) => {
-            let images = coco::read_annotations(file)?.images;
-            Ok(images.into_iter().map(|image| table::normal(&image.file_name)).collect())
+            let images = coco_entries::read(file)?.images.all.into_iter();
+            Ok(images.map(|image| table::normal(&image.name)).filter(|name| !name.is_empty()).collect())
         }
         None => {
             let message =

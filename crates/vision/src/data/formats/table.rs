@@ -2,10 +2,11 @@
 
 use super::matching::{Entry, Names};
 use super::records::Records;
+use crate::archives;
 use crate::data::declaration::LabelFile;
 use crate::data::images::decode::is_image;
 use crate::error::{Error, Result};
-use crate::reading::{Place, Spot, did_you_mean, list_some, text};
+use crate::reading::{Place, Spot, did_you_mean, json, list_some, text};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -30,6 +31,8 @@ pub struct Table {
     /// For each row its line, its kept cells in the order of `kept` (null if blank), and the image it names.
     pub rows: Vec<Row>,
     pub by_name: HashMap<Arc<str>, usize>,
+    /// For each row that another one contradicts, the line and the message of each.
+    pub wrong: HashMap<usize, Vec<(usize, String)>>,
     /// Rows that could not be interpreted; others may be valid.
     pub faults: Vec<Error>,
 }
@@ -86,7 +89,8 @@ impl Table {
         let key_column = if is_label { kept[at].clone() } else { kept.remove(at) };
         let by_name = HashMap::with_capacity(rows.len());
         let rows_there = Vec::with_capacity(rows.len());
-        let mut table = Table { file: file.into(), columns, kept, rows: rows_there, by_name, faults };
+        let wrong = HashMap::new();
+        let mut table = Table { file: file.into(), columns, kept, rows: rows_there, by_name, wrong, faults };
         for (line, mut cells) in rows {
             cells.resize(width, Value::Null);
             let name: Arc<str> = match &cells[at] {
@@ -102,12 +106,12 @@ impl Table {
                 cells.remove(at);
             }
             let cells = cells.into_boxed_slice();
-            if let Some(&before) = table.by_name.get(&name) {
-                let before: &Row = &table.rows[before];
+            if let Some(&at) = table.by_name.get(&name) {
+                let before: &Row = &table.rows[at];
                 if before.cells != cells {
                     let message =
                         format!("`{name}` has other labels on line {}: keep one of the two rows", before.line);
-                    table.faults.push(Error::data(file, Some(line), message));
+                    table.wrong.entry(at).or_default().push((line, message));
                 }
                 continue;
             }
@@ -129,6 +133,12 @@ impl Table {
 
     pub fn is_key(column: &str) -> bool {
         KEY_COLUMNS.contains(&column)
+    }
+
+    /// The faults of the rows that contradict this one.
+    pub fn wrong_rows(&self, row: usize) -> impl Iterator<Item = Error> {
+        let wrong = self.wrong.get(&row).into_iter().flatten();
+        wrong.map(|(line, message)| Error::data(&self.file, Some(*line), message.as_str()))
     }
 
     /// The image name and position of a row.
@@ -195,9 +205,35 @@ pub fn image_column(file: &Path) -> Option<String> {
     names.iter().zip(&cells).find(is_named).map(|(name, _)| name.to_string())
 }
 
+/// The columns of a CSV file with the first cells of each, at most `most`; `None` if it has no second row.
+pub fn columns_of(file: &Path, most: usize) -> Option<Vec<(String, Vec<String>)>> {
+    let mut records = Records::open(file).ok()?;
+    let mut record = csv::StringRecord::new();
+    records.read(&mut record).ok()??;
+    let mut columns: Vec<(String, Vec<String>)> = record.iter().map(|name| (name.to_string(), Vec::new())).collect();
+    for _ in 0..most {
+        if records.read(&mut record).ok()?.is_none() {
+            break;
+        }
+        columns.iter_mut().zip(&record).for_each(|((_, cells), cell)| cells.push(cell.to_string()));
+    }
+    columns.iter().any(|(_, cells)| !cells.is_empty()).then_some(columns)
+}
+
+/// The names of the images in a CSV file with one row per image: those of the usual column, of the column that names files, or of
+/// the first.
+pub fn image_names(file: &Path) -> Result<Vec<String>> {
+    let table = Table::open(file, None, Some(&[])).or_else(|error| {
+        let first = || columns_of(file, 1)?.into_iter().next().map(|(name, _)| name);
+        let key = image_column(file).or_else(first).ok_or(error)?;
+        Table::open(file, Some(&key), Some(&[]))
+    })?;
+    Ok(table.rows.iter().map(|row| row.name.to_string()).collect())
+}
+
 /// The metadata table in `folder`, if there is one.
 pub fn metadata_in(folder: &Path) -> Option<PathBuf> {
-    METADATA.iter().map(|name| folder.join(name)).find(|file| file.is_file())
+    METADATA.iter().map(|name| folder.join(name)).find(|file| archives::is_file(file))
 }
 
 fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
@@ -249,7 +285,8 @@ fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
             continue;
         }
         let cells = Vec::with_capacity(sheet.kept.len());
-        let mut parser = serde_json::Deserializer::from_str(line.trim_end());
+        let plain = json::plain(std::mem::take(&mut line));
+        let mut parser = serde_json::Deserializer::from_str(plain.trim_end());
         let cells = JsonRow { sheet: &mut sheet, is_wanted, cells }.deserialize(&mut parser);
         let cells = cells.and_then(|cells| parser.end().map(|()| cells));
         let wrong = |e| Error::data(file, Some(number), format!("not a JSON object on one line: {e}"));
@@ -257,6 +294,7 @@ fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
             Ok(cells) => sheet.rows.push((number, cells)),
             Err(fault) => sheet.faults.push(fault),
         }
+        line = plain;
     }
     Ok(sheet)
 }

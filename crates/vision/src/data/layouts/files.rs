@@ -3,6 +3,7 @@
 //! split, or wherever the file says.
 
 use super::{Splits, declaration, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
 use crate::data::formats::{BddFile, Json, is_box_rows, json_kind};
 use crate::data::walk::{self, relative_name};
@@ -35,7 +36,7 @@ pub fn coco(root: &Path) -> Result<Option<Declaration>> {
 /// of the pictures.
 pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
     let mut folders = vec![root.to_path_buf()];
-    if root.join("labels").is_dir() {
+    if archives::is_dir(&root.join("labels")) {
         folders.push(root.join("labels"));
         folders.extend(walk::folders(&root.join("labels"))?);
     }
@@ -76,7 +77,9 @@ pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
 /// Finds the CSV files of TensorFlow, Roboflow, keras-retinanet and Open Images, in the root or beside the images.
 pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
     let folders = ["", "annotations", "labels"].map(|name| root.join(name));
-    let files = label_files(root, &folders, &|file| ends(file, "csv") && is_box_rows(file))?;
+    // Hugging Face's table may have a column `bbox`, too.
+    let is_boxes = |file: &Path| ends(file, "csv") && !file.ends_with("metadata.csv") && is_box_rows(file);
+    let files = label_files(root, &folders, &is_boxes)?;
     let Some((files, splits)) = arrange(root, files, "csv")? else {
         return Ok(None);
     };
@@ -132,7 +135,7 @@ fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> bool) -
             look(source.path(), Some(split))?;
         }
     }
-    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+    for folder in folders.iter().filter(|folder| archives::is_dir(folder)) {
         look(folder, None)?;
     }
     Ok(found)
@@ -164,7 +167,7 @@ fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Option<
         }
         Some(None) => {
             let images = root.join("images");
-            let base = if images.is_dir() { &images } else { root };
+            let base = if archives::is_dir(&images) { &images } else { root };
             let whole = || [vec![Source::Folder(base.to_path_buf())], Vec::new(), Vec::new()];
             splits = split_folders(base)?.unwrap_or_else(whole);
         }
@@ -185,7 +188,7 @@ fn images_of(root: &Path, file: &LabelFile, split: Split) -> Result<Source> {
     let year: String = stem.chars().rev().take_while(char::is_ascii_digit).collect();
     let year: String = year.chars().rev().collect();
     for base in ["", "images", "images/100k"].map(|name| root.join(name)) {
-        if !base.is_dir() {
+        if !archives::is_dir(&base) {
             continue;
         }
         let named = |folder: &PathBuf, tail: &str| {

@@ -1,24 +1,24 @@
 //! Layouts recognised by their folders: Pascal VOC, YOLO, class folders, and a folder that only contains another
 //! folder.
 
-use super::{declaration, hints, split_folders, task};
+use super::{beside, declaration, hints, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
 use crate::data::images::decode::is_image;
 use crate::data::own::written_here;
 use crate::data::walk::{self, relative_name};
 use crate::error::Result;
-use crate::reading::text;
 use crate::tasks::{Content, order_note};
 use std::path::{Path, PathBuf};
 
 pub fn voc(root: &Path) -> Result<Option<Declaration>> {
     let (images, dir) = (root.join("JPEGImages"), root.join("Annotations"));
-    if !images.is_dir() || !dir.is_dir() {
+    if !archives::is_dir(&images) || !archives::is_dir(&dir) {
         return Ok(None);
     }
     let list = |name: &str| -> Vec<Source> {
         let file = root.join("ImageSets/Main").join(name);
-        if file.is_file() { vec![Source::List(file)] } else { Vec::new() }
+        if archives::is_file(&file) { vec![Source::List(file)] } else { Vec::new() }
     };
     let mut splits = [list("train.txt"), list("val.txt"), list("test.txt")];
     if splits[0].is_empty() {
@@ -48,10 +48,12 @@ pub fn holds_text(dir: &Path) -> bool {
 
 pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     let (images, labels) = (root.join("images"), root.join("labels"));
-    let splits = if images.is_dir() && labels.is_dir() {
+    let splits = if archives::is_dir(&images) && archives::is_dir(&labels) {
         split_folders(&images)?.unwrap_or_else(|| [vec![Source::Folder(images)], Vec::new(), Vec::new()])
-    } else if root.join("train/images").is_dir() && root.join("train/labels").is_dir() {
-        let inner = |source: &Source| Some(source.path().join("images")).filter(|dir| dir.is_dir()).map(Source::Folder);
+    } else if ["train/images", "train/labels"].iter().all(|name| archives::is_dir(&root.join(name))) {
+        let inner = |source: &Source| {
+            Some(source.path().join("images")).filter(|dir| archives::is_dir(dir)).map(Source::Folder)
+        };
         let splits = split_folders(root)?.unwrap_or_default();
         splits.map(|sources| sources.iter().filter_map(inner).collect())
     } else {
@@ -59,12 +61,7 @@ pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     };
     let from = LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons };
     let mut task = task(root, "objects", Content::Boxes, from);
-    for file in ["classes.txt", "labels/classes.txt"].map(|name| root.join(name)) {
-        if let Ok(text) = text::read(&file) {
-            task.names = Some(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect());
-            break;
-        }
-    }
+    task.names = beside::class_names(&[root]).map(|(_, names)| names);
     let layout = format!("YOLO (images/ and labels/, no data.yaml) in {}", root.display());
     let mut found = declaration(root, layout, splits, vec![task]);
     if found.tasks[0].names.is_none() {
@@ -128,7 +125,7 @@ pub fn only_folder(root: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// The folders in `dir` that contain an image at any depth, sorted as torchvision sorts them.
-fn class_names(dir: &Path) -> Result<Vec<String>> {
+pub fn class_names(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in walk::folders(dir)? {
         if written_here(&folder).is_none() && walk::holds_image(&folder)? {

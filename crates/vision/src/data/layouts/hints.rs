@@ -2,6 +2,7 @@
 
 use super::folders::holds_text;
 use super::{Splits, discover, tables, yaml_files};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
 use crate::data::images::decode::is_image;
 use crate::data::own::written_here;
@@ -105,7 +106,7 @@ pub fn part_of_declared(root: &Path, found: &Declaration) -> Option<Error> {
         return None;
     }
     let is_within = |source: &Source| match source {
-        Source::Folder(folder) => folder.canonicalize().is_ok_and(|at| at.starts_with(&real)),
+        Source::Folder(folder) => archives::canonicalize(folder).is_ok_and(|at| at.starts_with(&real)),
         Source::List(_) | Source::Labels(_) => false,
     };
     let of_split = |split: &Split| whole.splits[*split as usize].iter();
@@ -244,7 +245,7 @@ fn lower_splits(root: &Path, splits: &Splits, train: &Path, holder: &Path) -> St
     let below = holder.strip_prefix(train).unwrap_or(holder);
     let lines = Split::ALL.iter().filter_map(|split| {
         let folder = splits[*split as usize].first()?.path().join(below);
-        folder.is_dir().then(|| format!("{}: {}, ", split.word(), relative_name(&folder, root)))
+        archives::is_dir(&folder).then(|| format!("{}: {}, ", split.word(), relative_name(&folder, root)))
     });
     let word = Content::Class.kind().yaml_word;
     format!("{{{}tasks: {{class: {{type: {word}, from: folders}}}}}}", lines.collect::<String>())

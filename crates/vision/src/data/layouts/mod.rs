@@ -1,6 +1,8 @@
 //! Finds a data set's declaration: in its YAML file or, without one, by recognising the layout of the folder. A folder
 //! that matches two layouts is refused.
 
+mod beside;
+mod darknet;
 mod data_yaml;
 mod files;
 mod folders;
@@ -8,13 +10,17 @@ mod from_yaml;
 mod group_yaml;
 mod hints;
 mod judged;
+mod label_tables;
+mod parquet;
+mod shards;
 mod tables;
 mod task_yaml;
 mod yaml_files;
 
 pub use judged::read_to_judge;
 
-use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration, YoloRows};
+use crate::archives;
+use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result, shown};
 use crate::files::endless;
@@ -25,17 +31,25 @@ use std::path::Path;
 /// The sources of train, val and test, in the order of `Split::ALL`.
 type Splits = [Vec<Source>; 3];
 
-/// Reads `path`, which is a data.yaml or a folder in a known layout. Only the label files of the tasks in `asked` must
+/// Reads `path`, which is a data.yaml, or a folder or an archive in a known layout. Only the label files of the tasks in `asked` must
 /// exist, or those of all tasks if it is empty.
 pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
-    if path.is_file() {
+    archives::forget_changed();
+    if path.is_file()
+        && let Some(what) = archives::other_kind(path)
+    {
+        return Err(Error::data(path, None, what));
+    }
+    if path.is_file() && archives::is_archive(path) {
+        archives::check(path)?;
+    } else if path.is_file() {
         if !yaml_files::is_yaml(path) {
-            let message = "not a data.yaml: give a data.yaml or a folder of images";
+            let message = "not a data.yaml: give a data.yaml, a folder of images, or one in a .tar or .zip";
             return Err(Error::data(path, None, message));
         }
         return data_yaml::read(path, asked);
     }
-    if !path.is_dir() {
+    if !archives::is_dir(path) {
         let what = endless(path).map_or("does not exist".to_owned(), |what| format!("this is {what}"));
         return Err(Error::data(path, None, format!("{what}: give a data.yaml or a folder of images")));
     }
@@ -56,12 +70,37 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
     if let Some(declared) = yaml_files::read(path, asked)? {
         return Ok(Some(declared));
     }
+    if archives::is_archive(path) {
+        // Any file of a sample may look like the labels of a whole data set.
+        for layout in [shards::web, parquet::rows] {
+            if let Some(found) = layout(path)? {
+                return Ok(Some(found));
+            }
+        }
+    }
+    if let Some(declared) = darknet::read(path)? {
+        return Ok(Some(declared));
+    }
     // These layouts are recognised by the names of their labels. If two match, the folder is refused.
-    let certain =
-        [folders::voc, tables::metadata, tables::classes, files::coco, files::bdd, files::boxes, folders::yolo];
+    let certain = [
+        folders::voc,
+        tables::metadata,
+        tables::classes,
+        files::coco,
+        files::bdd,
+        files::boxes,
+        folders::yolo,
+        shards::web,
+        parquet::rows,
+    ];
     let mut found = Vec::new();
     for layout in certain {
         found.extend(layout(path)?);
+    }
+    if found.is_empty() {
+        for layout in [beside::voc, beside::yolo] {
+            found.extend(layout(path)?);
+        }
     }
     if found.len() > 1 {
         return Err(two_readings(path, &found));
@@ -75,6 +114,9 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
     {
         let name = relative_name(&inner, path);
         found.notes.insert(0, format!("{name}/ is the only folder with images in {} and is used", shown(path)));
+        return Ok(Some(found));
+    }
+    if let Some(found) = label_tables::read(path)? {
         return Ok(Some(found));
     }
     // Any folder of folders matches one of these layouts, so they are tried last.
@@ -131,9 +173,7 @@ fn line_of(task: &TaskDeclaration, root: &Path) -> String {
         }
         LabelsFrom::BoxRows { files: from } => format!("{{csv: {}}}", files(from)),
         LabelsFrom::Yolo { dir: Some(at), .. } => format!("{{yolo: {}}}", dir(at)),
-        LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons | YoloRows::Keypoints } => {
-            "{yolo: labels}".into()
-        }
+        LabelsFrom::Yolo { dir: None, .. } => "{yolo: labels}".into(),
         LabelsFrom::Voc { dir: at } => format!("{{voc: {}}}", dir(at)),
         LabelsFrom::Coco { files: from } => format!("{{coco: {}}}", files(from)),
         LabelsFrom::Bdd { files: from, attribute: None } => format!("{{bdd: {}}}", files(from)),

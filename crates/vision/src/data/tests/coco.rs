@@ -151,7 +151,7 @@ fn wrong_files_say_which_entry_and_what_to_do() {
         (TRAIN.replace("\"id\": 7,", "\"id\": 900,"), "images[0] and images[1] both have id 900: each needs its own"),
         (
             VAL.replace("a.png", "z.png"),
-            "images[0]: no image names an image of this data set: the first names `z.png`; write paths relative to the images",
+            "images[0]: no image names an image of this data set: the first names `z.png`, and an image here is `train2017/a.png`; write paths relative to the images",
         ),
         (
             r#"{"images": [{"id": 1, "file_name": "a.png"}], "annotations": [], "categories": []}"#.into(),
@@ -165,8 +165,10 @@ fn wrong_files_say_which_entry_and_what_to_do() {
     }
     let folder = coco();
     folder.text("annotations/instances_train2017.json", &TRAIN.replace("[4, 2, 10.5, 6]", "[4, 2, 10.5]"));
-    let error = folder.error();
-    assert!(error.contains("instances_train2017.json: not a file of COCO annotations: annotations[0]:"), "{error}");
+    assert_eq!(
+        folder.error(),
+        "DIR/annotations/instances_train2017.json: annotations[0]: `bbox` has 3 numbers: expected the left, top, width and height in pixels"
+    );
     folder.text("annotations/instances_train2017.json", TRAIN).text("annotations/instances_train2014.json", TRAIN);
     assert_eq!(
         folder.error(),

@@ -84,7 +84,7 @@ fn wrong_yolo_rows_say_where_and_what_to_do() {
         ),
         (
             "0 0.5 0.5 0.2 0.2 0.9",
-            "DIR/labels/train/a.txt:1: 6 numbers: a confidence after the box makes this a prediction, not a label; expected `class cx cy w h`",
+            "DIR/labels/train/a.txt:1: 6 numbers: a confidence after the box makes this a prediction, not a label; expected `class cx cy w h` or a polygon `class x1 y1 x2 y2 x3 y3 …`; to train on predictions, declare `from: {yolo: labels, rows: predictions}` for the task",
         ),
         (
             "cat 0.5 0.5 0.2 0.2",
@@ -346,7 +346,7 @@ fn wrong_tables_say_where_and_what_to_do() {
         ),
         (
             "file,kind,x,y\nq.png,2,1,1\n",
-            "DIR/labels.csv:2: no row names an image of this data set: the first names `q.png`; write paths relative to the images",
+            "DIR/labels.csv:2: no row names an image of this data set: the first names `q.png`, and an image here is `train/a.png`; write paths relative to the images",
         ),
     ];
     for (table, expected) in cases {

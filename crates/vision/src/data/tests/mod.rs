@@ -1,6 +1,9 @@
 //! Tests of `data` as a whole; small files are written to a folder that is deleted after the test.
 
+mod archives;
+mod bad_entries;
 mod bdd;
+mod beside;
 mod box_rows;
 mod check;
 mod check_files;
@@ -15,6 +18,7 @@ mod formats;
 mod hints;
 mod hostile;
 mod images;
+mod label_tables;
 mod layouts;
 #[cfg(unix)]
 mod links;
@@ -30,6 +34,7 @@ mod sampling;
 mod splits;
 mod tables;
 mod yaml_files;
+mod yolo_rows;
 
 use crate::data::dataset::{Dataset, OpenOptions};
 use crate::error::Error;

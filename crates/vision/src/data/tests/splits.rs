@@ -119,7 +119,10 @@ fn the_share_is_exact_in_every_class() {
             let share = f64::from(fraction) * (train + val) as f64;
             assert!((val as f64 - share).abs() < 1.0, "{class} at {fraction}: {val} of {}", train + val);
         }
-        assert_note(&dataset, &format!("no validation split: {} of 53 held out", crate::reading::count_of(held, "image")));
+        assert_note(
+            &dataset,
+            &format!("no validation split: {} of 53 held out", crate::reading::count_of(held, "image")),
+        );
     }
 }
 
@@ -217,7 +220,8 @@ fn groups_stay_whole() {
         assert!([12, 13, 14].contains(&dataset.val.len()), "{group}: {}", dataset.val.len());
         assert_note(&dataset, "groups that stay whole, so the share is 0.");
         all.push(dataset.val.iter().map(|sample| sample.name.clone()).collect::<Vec<_>>());
-        let text = crate::data::describe::data_yaml(folder.path(), &OpenOptions::default(), &Default::default()).unwrap();
+        let text =
+            crate::data::describe::data_yaml(folder.path(), &OpenOptions::default(), &Default::default()).unwrap();
         folder.text("data.yaml", &text);
         assert_eq!(folder.open().val, dataset.val, "{text}");
         for number in 1..=3 {
@@ -255,11 +259,17 @@ fn groups_stay_whole() {
     assert!(refused("{csv: patients.csv, colum: patient}").contains("not `colum`; did you mean `column`?"));
     // Images without a group are on their own, and groups of declared splits may be on both sides.
     folder.images(&["cat/plain.png"]).text("data.yaml", &format!("{task}group: (*)_*\n"));
-    assert_note(&folder.open(), "group: 1 image without a group may be in training or validation by itself (cat/plain.png)");
+    assert_note(
+        &folder.open(),
+        "group: 1 image without a group may be in training or validation by itself (cat/plain.png)",
+    );
     let split = Folder::new();
     split.images(&["train/cat/p1_a.png", "train/dog/p2_b.png", "val/cat/p1_c.png", "val/cat/p3_c.png"]);
     split.text("data.yaml", "train: train\nval: val\ngroup: (*)_*\ntasks: {animal: {type: classify, from: folders}}\n");
-    assert_note(&split.open(), "group: 1 group in training and also in validation or test, with images such as val/cat/p1_c.png");
+    assert_note(
+        &split.open(),
+        "group: 1 group in training and also in validation or test, with images such as val/cat/p1_c.png",
+    );
 }
 
 #[test]
@@ -277,7 +287,10 @@ fn classes_without_a_validation_image_are_noted() {
     assert_eq!(notes(0.2), [format!("{several}{end}")]);
     // The only image of a class is needed for training.
     folder.images(&["dog/1.png", "dog/2.png"]);
-    assert_eq!(notes(0.5), [format!("class: no validation image has the class `owl`, so the metrics leave it out{end}")]);
+    assert_eq!(
+        notes(0.5),
+        [format!("class: no validation image has the class `owl`, so the metrics leave it out{end}")]
+    );
     folder.images(&["owl/1.png", "owl/2.png"]);
     assert_eq!(notes(0.5), [""; 0]);
     // A declared validation split is the user's choice.

@@ -4,9 +4,9 @@ use super::{Class, Classify};
 use crate::error::Result;
 use crate::reading::yaml::Value;
 use crate::reading::{Raw, count_of, list_some};
-use crate::tasks::{Label, TaskSpec};
 use crate::tasks::classes::{ClassNumbers, classes_of, note_inferred};
 use crate::tasks::declare::{Block, Declared, Keys, Messages, Readings, Resolved, TaskContext};
+use crate::tasks::{Label, TaskSpec};
 use std::sync::Arc;
 
 pub const KEYS: &[&str] = &["class_weights", "label_smoothing"];

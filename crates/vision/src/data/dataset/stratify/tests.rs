@@ -57,7 +57,8 @@ fn single_classes_have_their_exact_share() {
         assert_eq!(sizes_of(&part_of, 2), sizes, "{round}");
         assert!(set.furthest(&part_of, &[share, 1.0 - share]) < 1.0, "{round}: {images:?} {share}");
         let folds = 2 + random.below(6);
-        let sizes: Vec<usize> = (0..folds).map(|f| images.len() / folds + usize::from(f < images.len() % folds)).collect();
+        let sizes: Vec<usize> =
+            (0..folds).map(|f| images.len() / folds + usize::from(f < images.len() % folds)).collect();
         let shares = vec![1.0 / folds as f64; folds];
         let part_of = set.images().divide(&sizes, &shares);
         assert_eq!(sizes_of(&part_of, folds), sizes, "{round}");
@@ -69,7 +70,8 @@ fn single_classes_have_their_exact_share() {
 fn several(images: usize, random: &mut Random) -> Vec<Vec<u32>> {
     let image = |_| {
         let mut list = vec![random.below(3) as u32];
-        let objects: Vec<u32> = (0..6).filter(|class| random.below(2 + 2 * *class as usize) == 0).map(|c| 5 + c).collect();
+        let objects: Vec<u32> =
+            (0..6).filter(|class| random.below(2 + 2 * *class as usize) == 0).map(|c| 5 + c).collect();
         list.extend(if objects.is_empty() { vec![4] } else { objects });
         list.push(11 + random.below(2) as u32);
         list
@@ -122,8 +124,7 @@ fn small_sets_are_divided_as_well_as_any_division_could() {
 fn groups_stay_whole_and_come_near_to_the_shares() {
     let mut random = Random::new(&[4]);
     for groups in [2, 3, 9, 14, 15, 40, 150] {
-        let group_of: Vec<usize> =
-            (0..groups).flat_map(|group| vec![group; 1 + (group * 7 + 3) % 11]).collect();
+        let group_of: Vec<usize> = (0..groups).flat_map(|group| vec![group; 1 + (group * 7 + 3) % 11]).collect();
         let classes: Vec<usize> = (0..groups).map(|_| random.below(3)).collect();
         let images: Vec<Vec<u32>> = group_of.iter().map(|&group| vec![classes[group] as u32]).collect();
         let set = Set::of(&images, &mut random);
