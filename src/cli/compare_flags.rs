@@ -27,8 +27,11 @@ pub(super) struct CompareArgs {
     /// Skip the single models and compare all methods with equal weights (`fixed`)
     #[arg(long)]
     no_single: bool,
+    /// Check everything and list the runs that would be trained, but train none and write nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Do not train: compare the finished runs in these folders
-    #[arg(long, value_name = "RUN", num_args = 1.., conflicts_with_all = ["methods", "seeds", "jobs", "no_single", "config"])]
+    #[arg(long, value_name = "RUN", num_args = 1.., conflicts_with_all = ["methods", "seeds", "jobs", "no_single", "dry_run", "config"])]
     runs: Vec<PathBuf>,
     /// Start with the choices of an args.yaml (or of the run in this folder); flags override them
     #[arg(long, value_name = "FILE")]
@@ -87,6 +90,7 @@ impl CompareArgs {
             seeds: self.seeds.clone(),
             out: self.out.clone(),
             single: !self.no_single,
+            dry_run: self.dry_run,
             balancing,
             base,
         };

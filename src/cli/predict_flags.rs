@@ -112,6 +112,7 @@ pub fn command(args: PredictArgs) -> Result<()> {
     let say = |line: String| bar.say(&line);
     let report = predict::predict(opened, &interrupt, |event| match event {
         Event::Lines(lines) => bar.set_position(lines),
+        Event::Removed(removed) => say(format!("note: {removed}")),
         Event::Broken(broken) => say(format!("unreadable, left out: {broken}")),
         Event::OlderStay => say("the older predictions stay; those made now are not kept".to_owned()),
         Event::Kept(file) => say(format!("the predictions made so far are in {}", shown(file))),

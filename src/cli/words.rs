@@ -86,7 +86,7 @@ const OTHERWISE: [(&[&str], &str); 5] = [
 ];
 
 /// Commands of other programs, and what to type here.
-const COMMANDS: [(&[&str], &str); 11] = [
+const COMMANDS: [(&[&str], &str); 12] = [
     (
         &["detect", "classify", "regress"],
         "the data set decides which tasks a network learns: `polyhead train` trains them all, and `polyhead predict` predicts them",
@@ -103,6 +103,10 @@ const COMMANDS: [(&[&str], &str); 11] = [
     (&["infer", "inference"], "write `polyhead predict`"),
     (&["fit", "finetune"], "write `polyhead train`"),
     (&["benchmark", "profile"], "write `polyhead bench`"),
+    (
+        &["balance", "balancing"],
+        "choose a balancing method with `polyhead train` and --balance METHOD; `polyhead compare` tries several",
+    ),
     (&["resume"], "write `polyhead train` with --resume RUN"),
 ];
 

@@ -170,7 +170,7 @@ pub fn images_of<'a>(dataset: &'a Dataset, split: Split, data: &Path) -> Result<
         }
         _ => {
             let message =
-                format!("{}: the {} split has no images; name another with --split", data.display(), split.word());
+                format!("{}: the {} split has no images; name another with --split", shown(data), split.word());
             Err(Error::Usage(message))
         }
     }
@@ -239,7 +239,7 @@ pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf
         Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
         Some(config) => digits::digits_dataset(&config.shared_folder().join("datasets")),
         None => {
-            Err(Error::Usage(format!("{}: not inside a run's folder, so name the data set after it", model.display())))
+            Err(Error::Usage(format!("{}: not inside a run's folder, so name the data set after it", shown(model))))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Matches the tasks of a data set to those of a model, and names what differs.
 
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::model::Card;
 use crate::tasks::Task;
 use std::path::Path;
@@ -61,7 +61,7 @@ fn refusal(tasks: &[Task], found: &[Task], others: &[String], [model, data]: [&P
         }
         false => format!("give another data set, or evaluate what is the same with --tasks {}", same.join(",")),
     };
-    format!("{} does not fit the model {}: {}; {advice}", data.display(), model.display(), differences.join("; "))
+    format!("{} does not fit the model {}: {}; {advice}", shown(data), shown(model), differences.join("; "))
 }
 
 /// The difference between a task of the model and the data set's task of the same name.

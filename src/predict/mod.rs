@@ -28,6 +28,7 @@ pub use sources::LIST;
 
 use crate::config::check_image_size;
 use crate::data::{Dataset, Split};
+use crate::device::cpu::memory::zeroed_bytes;
 use crate::draw::PictureFormat;
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Selected, Selection};
@@ -90,6 +91,8 @@ pub struct Options {
 pub enum Event<'a> {
     /// The number of images whose line has been written.
     Lines(u64),
+    /// A sentence about a file that an earlier prediction left and that is removed.
+    Removed(&'a str),
     /// An unreadable image, with the reason.
     Broken(&'a str),
     /// After an error: a file with the predictions made so far.
@@ -220,6 +223,7 @@ pub fn predict(opened: Opened, interrupt: &AtomicBool, mut events: impl FnMut(Ev
         }
     }
     let mut outputs = Outputs::create(target, &sheets)?;
+    outputs.removed.iter().for_each(|removed| events(Event::Removed(removed)));
     let mut tally = Tally::new(options.max_broken);
     let workers = options.workers.max(1);
     // One batch computes while the next is decoded; each worker has one image in progress and one waiting.
@@ -315,7 +319,7 @@ impl Computing for Network<'_> {
             if let (Some(total), true) = (total, self.known) {
                 self.shape[0] = self.shape[0].min(total as usize);
             }
-            self.canvas = vec![0; self.shape[0] * image_bytes];
+            self.canvas = zeroed_bytes(self.shape[0] * image_bytes, "the images of a batch", workers::ADVICE)?;
         }
         let (images, rest) = self.canvas.split_at_mut(batch.len() * image_bytes);
         for (to, ready) in images.chunks_exact_mut(image_bytes).zip(batch) {

@@ -39,6 +39,8 @@ pub enum Target {
 /// One growing file per sheet.
 pub struct Outputs {
     growing: Vec<Growing>,
+    /// A sentence about each unfinished file of a killed process that was removed.
+    pub removed: Vec<String>,
 }
 
 struct Growing {
@@ -115,20 +117,20 @@ impl Outputs {
         let folder = match target {
             Target::Lines(stream) => {
                 let growing = sheets.iter().zip([stream]).map(|(sheet, to)| begin(sheet, Place::Stream(to)));
-                return Ok(Outputs { growing: growing.collect::<Result<_>>()? });
+                return Ok(Outputs { growing: growing.collect::<Result<_>>()?, removed: Vec::new() });
             }
             Target::Folder(folder) => folder,
         };
         let open = |sheet: &Sheet| {
             let path = folder.join(&sheet.file);
             // A unique name, so that two processes with the same folder do not write into each other's files.
-            let aside = files::beside(&path).and_then(|aside| aside.keep().map_err(|e| e.error));
-            let (file, kept) = aside.map_err(Error::io("write", &path))?;
+            let (file, kept) = files::beside_locked(&path).map_err(Error::io("write", &path))?;
             // Keeps the path as given, because `kept` is absolute.
             let aside = path.with_file_name(kept.file_name().unwrap_or_default());
             begin(sheet, Place::File { file, aside, path, written: 0 })
         };
-        let mut outputs = Outputs { growing: Vec::new() };
+        let removed = sheets.iter().flat_map(|sheet| files::remove_left_beside(&folder.join(&sheet.file))).collect();
+        let mut outputs = Outputs { growing: Vec::new(), removed };
         for sheet in sheets {
             match open(sheet) {
                 Ok(growing) => outputs.growing.push(growing),
@@ -204,7 +206,8 @@ impl Outputs {
         }
     }
 
-    /// After an error: keeps the pieces so far under the temporary name, and returns the paths.
+    /// After an error: keeps the pieces so far, and returns the paths. Their names end in `.unfinished`, which tells them from the
+    /// files of a killed process, which nobody was told of.
     pub fn abandon(&mut self) -> Vec<PathBuf> {
         let mut kept = Vec::new();
         for growing in &mut self.growing {
@@ -212,7 +215,11 @@ impl Outputs {
             let _ = growing.flush();
             if let Place::File { aside, written, .. } = &growing.place {
                 if growing.pieces > 0 && *written > 0 {
-                    kept.push(aside.clone());
+                    let named = aside.with_extension("unfinished");
+                    kept.push(match std::fs::rename(aside, &named) {
+                        Ok(()) => named,
+                        Err(_) => aside.clone(),
+                    });
                 } else {
                     let _ = std::fs::remove_file(aside);
                 }

@@ -4,7 +4,7 @@ use super::names::{ProtectedImages, overwritten};
 use super::sources::Found;
 use crate::data::Image;
 use crate::draw::{self, Canvas, LabelledFrame, PictureFormat};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::reading::count_of;
 use crate::tasks::{Prediction, Task};
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ impl Pictures {
     pub fn remarks(&self) -> Vec<String> {
         let sentence = |counted: &Mutex<Counted>, of: &dyn Fn(&str, String) -> String| {
             let counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = counted.first.as_ref()?.display().to_string();
+            let first = shown(counted.first.as_ref()?);
             Some(of(&count_of(counted.count, "picture"), first))
         };
         let [older, too_large] = [&self.older, &self.too_large];

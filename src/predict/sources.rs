@@ -9,6 +9,7 @@ use crate::data::walk;
 use crate::draw::PictureFormat;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::reading::did_you_mean_path;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
@@ -242,7 +243,8 @@ fn check_tree(word: &str, root: &Path, wanted: &Wanted) -> Result<()> {
         None if is_pattern || Path::new(word).exists() => "no images found",
         None => "does not exist",
     };
+    let meant = if problem == "does not exist" { did_you_mean_path(Path::new(word)) } else { String::new() };
     Err(Error::Usage(format!(
-        "{word}: {problem}; name image files, folders with images, a .txt file with a list of them, or a glob in quotes"
+        "{word}: {problem}; name image files, folders with images, a .txt file with a list of them, or a glob in quotes{meant}"
     )))
 }

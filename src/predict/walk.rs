@@ -2,7 +2,7 @@
 //! passes, so that memory does not grow with it.
 
 use crate::data::ignored;
-use crate::data::images::decode::is_image;
+use crate::data::images::decode::is_image_file;
 use crate::error::{Error, Result};
 use glob::Pattern;
 use std::collections::BinaryHeap;
@@ -149,7 +149,7 @@ impl Walk {
                     self.descend(path, after);
                 }
             // A pipe, a device or a broken link with an image's name also gets a line, as an unreadable image.
-            } else if whole && is_image(&path) {
+            } else if whole && is_image_file(&path) {
                 return Ok(Some(path));
             }
         }
@@ -286,7 +286,7 @@ mod tests {
             ["*.png", "*", "a*/*", "**/*.png", "**/[a-c]*", "a/**/*.JPEG", "*/b/*", "**/z/**/*", "?/z.jpg", "a/z.*"]
         {
             let whole = format!("{}/{pattern}", root.display());
-            let usual = glob::glob(&whole).unwrap().filter_map(|p| p.ok()).filter(|p| p.is_file() && is_image(p));
+            let usual = glob::glob(&whole).unwrap().filter_map(|p| p.ok()).filter(|p| p.is_file() && is_image_file(p));
             let mut usual: Vec<PathBuf> = usual.collect();
             usual.sort();
             let (folder, wanted) = parse_glob(&whole).unwrap();

@@ -49,10 +49,11 @@ impl Declared {
 
     /// Names the first key that has another value in `now`.
     fn difference(&self, now: &Declared, tasks: &[Task]) -> Option<String> {
-        let keys = ["crop_safe", "scale_invariant"];
+        // The first two are keys of data.yaml; the others follow from the kind of task, and so change with the version only.
+        let keys = ["`crop_safe`", "`scale_invariant`", "whether mosaics are allowed", "whether mixing is allowed"];
         let of_tasks = tasks.iter().zip(self.tasks.iter().zip(&now.tasks));
         let own = of_tasks.flat_map(|(task, (then, now))| {
-            (0..keys.len()).map(move |i| (format!("`{}` of the task {}", keys[i], task.name), then[i], now[i]))
+            (0..keys.len()).map(move |i| (format!("{} of the task {}", keys[i], task.name), then[i], now[i]))
         });
         let whole = [
             ("`flip_safe`", self.flip_safe, now.flip_safe),

@@ -375,8 +375,9 @@ impl Run {
         if self.is_best(results) {
             // An equal result replaces the weights, but only a better one restarts --patience.
             let overall = overall(results);
-            if overall > self.state.best {
+            if overall > self.state.best && overall > self.state.lost_best {
                 self.state.best_epoch = Some(self.state.epochs_done);
+                self.state.lost_best = None;
             }
             self.state.best = overall.or(self.state.best);
             self.state.kept_epoch = Some(self.state.epochs_done);

@@ -30,6 +30,11 @@ fn a_comparison_from_data_to_tables_and_again() {
     };
     let start = |more: &[&'static str]| run(&args(more).iter().map(String::as_str).collect::<Vec<_>>());
 
+    let listed = start(&["--dry-run"]);
+    let (said, printed) = (text(&listed.stderr), text(&listed.stdout));
+    assert!(listed.status.success() && said.contains("dry run: 10 of 10 runs would be trained"), "{said}");
+    assert!(printed.starts_with("single-digits-seed0: to train\n") && printed.lines().count() == 10, "{printed}");
+    assert!(!Path::new(&out).exists());
     let first = start(&[]);
     let (said, printed) = (text(&first.stderr), text(&first.stdout));
     assert!(first.status.success() && said.contains("run 1 of 10: single-digits-seed0"), "{said}");
@@ -66,6 +71,7 @@ fn a_comparison_from_data_to_tables_and_again() {
     let after = std::fs::read_to_string(gone.join("results.csv")).unwrap();
     assert_eq!(without_time(&before), without_time(&after));
     assert!(text(&start(&[]).stderr).contains("all 10 runs are finished"));
+    assert!(text(&start(&["--dry-run"]).stdout).contains("fixed-seed1: finished\n"));
 
     let changed = start(&["--lr0", "0.5"]);
     let said = text(&changed.stderr);

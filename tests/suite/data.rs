@@ -24,8 +24,8 @@ fn a_sound_set_is_checked_described_drawn_and_converted() {
     let sheet = path(&folder, "sheet.png");
     succeed(&["data", "preview", &data, "--out", &sheet, "--count", "5", "--split", "val", "--seed", "3"]);
     let drawn = image::open(&sheet).unwrap();
-    // Three per row, each large enough to be readable.
-    assert!(drawn.width() > 3 * 384 && drawn.height() > 2 * 384 && drawn.width() < 1500);
+    // Three cells of 640 pixels per row, with gaps of 8.
+    assert!(drawn.width() == 3 * 648 + 8 && drawn.height() > 2 * 640, "{} x {}", drawn.width(), drawn.height());
 
     let converted = succeed(&["data", "check", &path(&folder, "own")]);
     // A row without boxes needs no note about missing files.

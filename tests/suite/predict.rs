@@ -54,6 +54,13 @@ impl Place {
         parts.first().map(|name| format!("{out}/{name}"))
     }
 
+    /// The predictions that an error left, `<file>.<process>-<number>.unfinished`.
+    pub fn unfinished(&self, out: &str, file: &str) -> String {
+        let names = std::fs::read_dir(self.path(out)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut kept = names.filter(|name| name.starts_with(&format!("{file}.")) && name.ends_with(".unfinished"));
+        format!("{out}/{}", kept.next().expect("predictions so far"))
+    }
+
     /// A picture whose content depends on its name.
     pub fn image(&self, name: &str) {
         let path = self.path(name);
@@ -332,7 +339,8 @@ fn a_full_disk_leaves_complete_lines_and_the_older_predictions() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.lines().last().unwrap().starts_with("error: cannot write"), "{said}");
-    let part = place.part("out", "predictions.jsonl").unwrap();
+    assert!(place.part("out", "predictions.jsonl").is_none());
+    let part = place.unfinished("out", "predictions.jsonl");
     assert!(said.contains(&format!("the predictions made so far are in {part}")), "{said}");
     assert_eq!(place.files("out/predictions.jsonl"), older);
     let kept = place.files(&part);

@@ -1,10 +1,13 @@
-//! Which images `predict` takes from a data set or a list file, which part of its predictions it writes, and its pictures.
+//! Which images `predict` takes from a data set or a list file, which part of its predictions it writes, its pictures, and what a
+//! killed prediction leaves.
 
 use crate::cli::{digits, path, polyhead, succeed, text};
 use crate::predict::Place;
 use crate::step::Folder;
 use serde_json::Value;
+use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 #[test]
 fn only_the_selected_tasks_and_classes_are_written() {
@@ -186,4 +189,35 @@ fn if_no_box_passes_the_threshold_its_flag_and_the_highest_score_are_named() {
         "{line} {highest}"
     );
     assert_eq!(said(&["--tasks", "kind,amount"]), "");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_killed_prediction_left_is_removed_and_named_by_the_next() {
+    let place = Place::new("killed");
+    place.image("a.png");
+    let mut child = place.command(&["-", "--out", "out", "--no-images"]).spawn().unwrap();
+    let mut list = child.stdin.take().unwrap();
+    list.write_all(b"a.png\n").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let left = loop {
+        let grown = place.part("out", "predictions.jsonl").filter(|part| !place.files(part).is_empty());
+        match grown {
+            Some(part) => break part,
+            None => assert!(Instant::now() < deadline, "no line within a minute"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    // A file that another process still writes is kept.
+    let said = text(&place.succeed(&["a.png", "--out", "out", "--no-images"], b"").stderr);
+    assert!(place.path(&left).is_file() && !said.contains("left unfinished"), "{said}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(list);
+    std::fs::write(place.path("out/predictions.jsonl.1-2.unfinished"), "kept on purpose").unwrap();
+    let said = text(&place.succeed(&["a.png", "--out", "out", "--no-images"], b"").stderr);
+    assert!(said.contains(&format!("note: {left} was left unfinished by a process that was killed")), "{said}");
+    let mut names = place.tree("out");
+    names.sort();
+    assert_eq!(names, ["predictions.jsonl", "predictions.jsonl.1-2.unfinished"]);
 }

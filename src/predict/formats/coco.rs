@@ -1,7 +1,7 @@
 //! COCO's results file, `detections.json`, and its ids. They come from an annotation file, so that the two can be
 //! compared directly, or are our own, which `images.json` explains.
 
-use crate::error::{Error, Result, path_text};
+use crate::error::{Error, Result, path_text, shown};
 use crate::predict::answer::Answered;
 use crate::reading::did_you_mean;
 use crate::tasks::Task;
@@ -77,7 +77,7 @@ impl Annotations {
     /// A note about the predicted images that are not annotated.
     pub fn remark(&self) -> Option<String> {
         let count = self.unknown.load(Ordering::Relaxed);
-        let file = self.file.display();
+        let file = shown(&self.file);
         (count > 0)
             .then(|| format!("images that {file} does not name, without a detection in the COCO results: {count}"))
     }
@@ -106,7 +106,7 @@ pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annota
             Some(missing) => {
                 return Err(Error::Usage(format!(
                     "{}: no category is called `{missing}`, a class of the task `{}`{}; use the annotations of the model's training data",
-                    annotations.file.display(),
+                    shown(&annotations.file),
                     tasks[task].name,
                     did_you_mean(missing, known.keys().map(String::as_str))
                 )));
@@ -116,7 +116,7 @@ pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annota
     if found.iter().all(Option::is_none) {
         return Err(Error::Usage(format!(
             "{}: none of its categories is a class of the model; use the annotations of its training data",
-            annotations.file.display()
+            shown(&annotations.file)
         )));
     }
     Ok(found)

@@ -7,7 +7,7 @@ mod font;
 mod plot;
 mod strips;
 
-pub use annotate::{LabelledFrame, caption, class_colour, frame, frames};
+pub use annotate::{LabelledFrame, caption, caption_sized, class_colour, frame, frames};
 pub use chart::{Line, lines, matrix};
 pub use plot::{confusion, scatter};
 pub use strips::{Strip, strips};
@@ -33,7 +33,8 @@ pub const READABLE_SIDE: usize = 384;
 /// [`Canvas::enlarged`] stops at this side, so that a picture one pixel high does not fill the memory.
 const LONGEST_ENLARGED_SIDE: usize = 4096;
 
-const GRID_GAP: usize = 8;
+/// The pixels around each picture of a [`grid`].
+pub const GRID_GAP: usize = 8;
 const GRID_GROUND: Rgb = [64; 3];
 
 /// A picture to draw on.
@@ -95,6 +96,19 @@ impl Canvas {
         (Canvas { width: width as usize, height: height as usize, rgb: small.into_raw() }, factor)
     }
 
+    /// A copy scaled so that its longer side is `side`, and the scale factor of its coordinates.
+    pub fn fitted(&self, side: usize) -> (Canvas, f32) {
+        let longer = self.width.max(self.height);
+        let source = RgbImage::from_raw(self.width as u32, self.height as u32, self.rgb.clone());
+        let Some(source) = source.filter(|_| longer > 0 && longer != side) else {
+            return (self.clone(), 1.0);
+        };
+        let factor = side as f32 / longer as f32;
+        let [width, height] = [self.width, self.height].map(|v| ((v as f32 * factor).round() as u32).max(1));
+        let scaled = imageops::resize(&source, width, height, imageops::FilterType::Triangle);
+        (Canvas { width: width as usize, height: height as usize, rgb: scaled.into_raw() }, factor)
+    }
+
     /// The colour at column `x` and row `y`, both from 0.
     ///
     /// # Panics
@@ -129,7 +143,7 @@ impl Canvas {
     }
 
     /// Copies `other` to `(left, top)`; it must fit.
-    fn paste(&mut self, other: &Canvas, left: usize, top: usize) {
+    pub fn paste(&mut self, other: &Canvas, left: usize, top: usize) {
         debug_assert!(left + other.width <= self.width && top + other.height <= self.height);
         for y in 0..other.height {
             let (to, from) = (((top + y) * self.width + left) * 3, y * other.width * 3);
@@ -142,17 +156,23 @@ fn mix(from: Rgb, to: Rgb, share: f32) -> Rgb {
     std::array::from_fn(|i| (f32::from(from[i]) + (f32::from(to[i]) - f32::from(from[i])) * share).round() as u8)
 }
 
-/// A contact sheet: `images` row by row with `columns` per row, each centred in a cell as large as the largest image.
+/// A contact sheet: `images` row by row with `columns` per row, each centred in a cell as wide as the widest image and as high as the
+/// highest of its row.
 pub fn grid(images: &[Canvas], columns: usize) -> Canvas {
     let columns = columns.min(images.len()).max(1);
     let cell_width = images.iter().map(|i| i.width).max().unwrap_or(0) + GRID_GAP;
-    let cell_height = images.iter().map(|i| i.height).max().unwrap_or(0) + GRID_GAP;
-    let rows = images.len().div_ceil(columns);
-    let mut sheet = Canvas::filled(columns * cell_width + GRID_GAP, rows * cell_height + GRID_GAP, GRID_GROUND);
-    for (index, image) in images.iter().enumerate() {
-        let left = index % columns * cell_width + (cell_width + GRID_GAP - image.width) / 2;
-        let top = index / columns * cell_height + (cell_height + GRID_GAP - image.height) / 2;
-        sheet.paste(image, left, top);
+    let heights = images.chunks(columns).map(|row| row.iter().map(|i| i.height).max().unwrap_or(0) + GRID_GAP);
+    let heights: Vec<usize> = heights.collect();
+    let whole = heights.iter().sum::<usize>() + GRID_GAP;
+    let mut sheet = Canvas::filled(columns * cell_width + GRID_GAP, whole, GRID_GROUND);
+    let mut row_top = 0;
+    for (row, cell_height) in images.chunks(columns).zip(heights) {
+        for (column, image) in row.iter().enumerate() {
+            let left = column * cell_width + (cell_width + GRID_GAP - image.width) / 2;
+            let top = row_top + (cell_height + GRID_GAP - image.height) / 2;
+            sheet.paste(image, left, top);
+        }
+        row_top += cell_height;
     }
     sheet
 }

@@ -5,16 +5,18 @@ use serde_json::Value;
 
 /// `; did you mean `x`?` if one of `known` is close to `word`, otherwise empty.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, known).map_or_else(String::new, |candidate| format!("; did you mean `{candidate}`?"))
+}
+
+/// The one of `known` that is closest to `word`, if it is close enough to be meant.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = word.chars().count().div_ceil(3).clamp(1, 3);
     let nearest = known
         .into_iter()
         .map(|candidate| (strsim::levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min();
-    match nearest {
-        Some((_, candidate)) => format!("; did you mean `{candidate}`?"),
-        None => String::new(),
-    }
+    nearest.map(|(_, candidate)| candidate)
 }
 
 /// The first `most` words as `a, b, c`, followed by `…` if there are more.

@@ -30,6 +30,7 @@ mod losses;
 mod multi_label;
 mod own;
 mod partial;
+mod picture_files;
 mod pixels;
 mod reach;
 mod refusals;
