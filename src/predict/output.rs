@@ -5,6 +5,7 @@ use super::formats::Sheet;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::new_folder;
+use crate::replacing;
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ impl Outputs {
     /// Creates all files; an older file of the same name stays until [`Outputs::finish`].
     ///
     /// # Errors
-    /// A file cannot be created.
+    /// A file cannot be created, or would replace one that polyhead did not write.
     pub fn create(target: Target, sheets: &[Sheet]) -> Result<Outputs> {
         let begin = |sheet: &Sheet, place: Place| -> Result<Growing> {
             let waiting = sheet.opening()?.into_bytes();
@@ -114,6 +115,7 @@ impl Outputs {
         };
         let open = |sheet: &Sheet| {
             let path = folder.join(&sheet.file);
+            replacing::check(&path, |start| sheet.has_written(start))?;
             // A unique name, so that two processes with the same folder do not write into each other's files.
             let aside = files::beside(&path).and_then(|aside| aside.keep().map_err(|e| e.error));
             let (file, kept) = aside.map_err(Error::io("write", &path))?;
@@ -173,9 +175,11 @@ impl Outputs {
             }
         }
         let mut paths = Vec::new();
-        for growing in &self.growing {
-            if let Place::File { aside, path, .. } = &growing.place {
-                std::fs::rename(aside, path).map_err(Error::io("write", path))?;
+        for growing in &mut self.growing {
+            if let Place::File { aside, path, .. } = &mut growing.place {
+                std::fs::rename(&*aside, &*path).map_err(Error::io("write", &*path))?;
+                // If a later file cannot get its name, the predictions of this one are here.
+                aside.clone_from(path);
                 paths.push(path.clone());
             }
         }
@@ -191,9 +195,7 @@ impl Outputs {
     /// Removes the files so far; older files stay.
     pub fn discard(&mut self) {
         for growing in &self.growing {
-            if let Place::File { aside, .. } = &growing.place {
-                let _ = std::fs::remove_file(aside);
-            }
+            growing.remove();
         }
     }
 
@@ -207,7 +209,7 @@ impl Outputs {
                 if growing.pieces > 0 && *written > 0 {
                     kept.push(aside.clone());
                 } else {
-                    let _ = std::fs::remove_file(aside);
+                    growing.remove();
                 }
             }
         }
@@ -216,6 +218,15 @@ impl Outputs {
 }
 
 impl Growing {
+    /// Removes the temporary file, unless it has got its name.
+    fn remove(&self) {
+        if let Place::File { aside, path, .. } = &self.place
+            && aside != path
+        {
+            let _ = std::fs::remove_file(aside);
+        }
+    }
+
     fn flush(&mut self) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {
