@@ -3,6 +3,7 @@
 use super::inputs;
 use crate::console;
 use crate::error::{Result, shown};
+use crate::reading::shell_word;
 use crate::share;
 use clap::Args;
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ impl CardArgs {
         console::print(&format!(
             "written to {}: the weights and a README.md, without paths of this machine; predict with: polyhead predict {} IMAGES…\n",
             shown(out),
-            shown(&weights)
+            shell_word(weights.as_os_str())
         ))
         .map(drop)
     }

@@ -37,6 +37,9 @@ impl Input {
         let Input { flag, expected } = self;
         let args: Vec<_> = std::env::args_os().collect();
         let root = command();
+        if let Some(instead) = Place::of(&root, &args).joined(&path.to_string_lossy()) {
+            return Err(Error::Usage(instead));
+        }
         let other_spelling = || Place::of(&root, &args).rewritten();
         match path.to_string_lossy().contains('=').then(other_spelling).flatten() {
             Some(instead) => Err(Error::Usage(format!("{flag}{}: {instead}", shown(path)))),

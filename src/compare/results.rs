@@ -5,7 +5,7 @@ use super::setting::Setting;
 use crate::config::{Choices, TrainConfig};
 use crate::error::{Error, Result, shown};
 use crate::evaluate::mean_figure;
-use crate::reading::{count_of, list_some, yaml};
+use crate::reading::{count_of, list_some, shell_word, yaml};
 use crate::tasks::{KINDS, Kind};
 use crate::train;
 use std::path::{Path, PathBuf};
@@ -54,10 +54,11 @@ impl RunResult {
         let table = Table::read(folder)?;
         if table.rows.is_empty() || (table.rows.len() < config.epochs as usize && !train::is_finished(folder)) {
             return Err(Error::Usage(format!(
-                "{0}: the run is not finished, {1} of {2} done: continue with polyhead train --resume {0}",
+                "{}: the run is not finished, {} of {} done: continue with polyhead train --resume {}",
                 shown(folder),
                 table.rows.len(),
-                count_of(config.epochs as usize, "epoch")
+                count_of(config.epochs as usize, "epoch"),
+                shell_word(folder.as_os_str())
             )));
         }
         table.check(folder)?;

@@ -64,6 +64,18 @@ impl ModelFile {
         })
     }
 
+    /// The folder of the run that the model at `path` belongs to, as a whole path: `path` itself if it is a folder, or the one whose
+    /// `weights` holds the file; `None` if the file lies elsewhere.
+    pub fn run_folder(path: &Path) -> Option<PathBuf> {
+        // The path may be a bare file name, without the folders that tell.
+        let whole = std::path::absolute(path).ok()?;
+        if path.is_dir() {
+            return Some(whole);
+        }
+        let weights = whole.parent().filter(|folder| folder.ends_with("weights"))?;
+        weights.parent().map(Path::to_path_buf)
+    }
+
     /// An untrained network with the initial parameters that training with this seed uses.
     ///
     /// # Errors
@@ -139,7 +151,8 @@ impl ModelFile {
 
 /// A note if the file is the `last` of a run that has no `best`.
 fn stands_in_for_best(path: &Path) -> Option<String> {
-    let is_last = path.ends_with("weights/last.safetensors") && !path.with_file_name("best.safetensors").exists();
+    let is_of_run = ModelFile::run_folder(path).is_some_and(|_| path.is_file());
+    let is_last = is_of_run && path.ends_with("last.safetensors") && !path.with_file_name("best.safetensors").exists();
     is_last.then(|| format!("{}: the run has no best.safetensors, so its last weights are used", shown(path)))
 }
 

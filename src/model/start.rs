@@ -225,10 +225,10 @@ fn continued(then: &[String], now: &[String], noun: &str) -> String {
     };
     let (both, new, gone) = (only(now, then, true), only(now, then, false), only(then, now, false));
     if new.is_empty() && gone.is_empty() {
-        return format!("all {} {noun} continue by name; their order in the file is another", now.len());
+        return format!("all {} {noun} continue by name; the file has them in another order", now.len());
     }
     let mut said = match both.is_empty() {
-        true => format!("none of {} {noun} continues by name", now.len()),
+        true => format!("none of the {} {noun} has the same name in the file", now.len()),
         false => format!("{} of {} {noun} continue by name ({})", both.len(), now.len(), list_some(&both, SHOWN)),
     };
     for (word, names) in [("new", new), ("gone", gone)] {

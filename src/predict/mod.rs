@@ -43,6 +43,7 @@ use picture::Pictures;
 use pipeline::{Computing, Plan, Writing, answer_all};
 use sources::Sources;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,7 +55,7 @@ pub struct Options {
     /// A run's folder or a file of weights.
     pub model: PathBuf,
     /// Files, folders, globs, list files and [`LIST`]; with a `split` at most one, a data set.
-    pub sources: Vec<String>,
+    pub sources: Vec<OsString>,
     /// Predicts the images of this split of a data set, by default that of the model's run.
     pub split: Option<Split>,
     /// The list behind [`LIST`].
@@ -159,6 +160,11 @@ impl Opened {
 /// The sources contain no image, or the model or another file cannot be loaded.
 pub fn open(mut options: Options) -> Result<Opened> {
     check(&options)?;
+    if options.split.is_some() && options.list.is_some() && !options.sources.iter().any(|source| source == LIST) {
+        return Err(Error::Usage(
+            "--null is for a list on standard input, which --split does not read: leave it out".into(),
+        ));
+    }
     let sources = match options.split {
         Some(split) => split_of(&options, split)?,
         None => Sources::open(&options.sources, options.list.take())?,

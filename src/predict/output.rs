@@ -6,6 +6,7 @@ use crate::data::{self, Own};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::new_folder;
+use crate::replacing;
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -108,7 +109,7 @@ impl Outputs {
     /// Creates all files; an older file of the same name stays until [`Outputs::finish`].
     ///
     /// # Errors
-    /// A file cannot be created.
+    /// A file cannot be created, or would replace one that polyhead did not write.
     pub fn create(target: Target, sheets: &[Sheet]) -> Result<Outputs> {
         let begin = |sheet: &Sheet, place: Place| -> Result<Growing> {
             let waiting = sheet.opening()?.into_bytes();
@@ -123,6 +124,7 @@ impl Outputs {
         };
         let open = |sheet: &Sheet| {
             let path = folder.join(&sheet.file);
+            replacing::check(&path, |start| sheet.has_written(start))?;
             // A unique name, so that two processes with the same folder do not write into each other's files.
             let (file, kept) = files::beside_locked(&path).map_err(Error::io("write", &path))?;
             // Keeps the path as given, because `kept` is absolute.
@@ -182,9 +184,11 @@ impl Outputs {
             }
         }
         let mut paths = Vec::new();
-        for growing in &self.growing {
-            if let Place::File { aside, path, .. } = &growing.place {
-                std::fs::rename(aside, path).map_err(Error::io("write", path))?;
+        for growing in &mut self.growing {
+            if let Place::File { aside, path, .. } = &mut growing.place {
+                std::fs::rename(&*aside, &*path).map_err(Error::io("write", &*path))?;
+                // If a later file cannot get its name, the predictions of this one are here.
+                aside.clone_from(path);
                 paths.push(path.clone());
             }
         }
@@ -200,9 +204,7 @@ impl Outputs {
     /// Removes the files so far; older files stay.
     pub fn discard(&mut self) {
         for growing in &self.growing {
-            if let Place::File { aside, .. } = &growing.place {
-                let _ = std::fs::remove_file(aside);
-            }
+            growing.remove();
         }
     }
 
@@ -221,7 +223,7 @@ impl Outputs {
                         Err(_) => aside.clone(),
                     });
                 } else {
-                    let _ = std::fs::remove_file(aside);
+                    growing.remove();
                 }
             }
         }
@@ -230,6 +232,15 @@ impl Outputs {
 }
 
 impl Growing {
+    /// Removes the temporary file, unless it has got its name.
+    fn remove(&self) {
+        if let Place::File { aside, path, .. } = &self.place
+            && aside != path
+        {
+            let _ = std::fs::remove_file(aside);
+        }
+    }
+
     fn flush(&mut self) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {

@@ -149,6 +149,11 @@ impl EpochMeans {
         }
     }
 
+    /// The number of steps added.
+    pub fn steps(&self) -> u64 {
+        self.steps.into()
+    }
+
     /// Adds a step. Losses and weights that are NaN or infinite are skipped: JSON cannot represent them, so a checkpoint with one
     /// could not be read again.
     pub fn add(&mut self, report: &StepReport) {

@@ -66,7 +66,7 @@ fn a_run_continues_the_classes_that_both_have_by_name() {
     assert!(output.status.success(), "{said}");
     for note in [
         "note: paper: 3 of 5 classes continue by name (speckled, plain, ruled); new: dotted, lined; gone: squared\n",
-        "note: digits: all 10 classes continue by name; their order in the file is another\n",
+        "note: digits: all 10 classes continue by name; the file has them in another order\n",
     ] {
         assert!(said.contains(note), "{said}");
     }
@@ -160,7 +160,7 @@ fn outputs_of_every_kind_of_head_continue_by_name() {
     // Without a common name only the rest of the head continues.
     let [then, now] = [&["a"][..], &["b", "c"]].map(|names| Task::new("t", Detect::new(words(names))));
     let Start { started, before, initial, after } = start(&folder, tiny(then), tiny(now));
-    assert_eq!(started.notes, ["t: none of 2 classes continues by name; new: b, c; gone: a"]);
+    assert_eq!(started.notes, ["t: none of the 2 classes has the same name in the file; new: b, c; gone: a"]);
     assert_rows("heads.t.class.logits.weight", &after, [&before, &initial], &[None, None]);
     assert_same("heads.t.class.tower.", &before, &after);
 }

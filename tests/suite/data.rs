@@ -22,7 +22,15 @@ fn a_sound_set_is_checked_described_drawn_and_converted() {
     assert_eq!(checked.lines().skip(1).collect::<Vec<_>>(), again.lines().skip(1).collect::<Vec<_>>());
 
     let sheet = path(&folder, "sheet.png");
-    succeed(&["data", "preview", &data, "--out", &sheet, "--count", "5", "--split", "val", "--seed", "3"]);
+    for _ in 0..2 {
+        succeed(&["data", "preview", &data, "--out", &sheet, "--count", "5", "--split", "val", "--seed", "3"]);
+    }
+    // An image of the data set is not replaced.
+    let image = format!("{data}/val/00000.png");
+    let before = std::fs::read(&image).unwrap();
+    let words = format!("{image} would be replaced, and polyhead did not write this file");
+    crate::cli::fail(&["data", "preview", &data, "--out", &image], 2, &[&words]);
+    assert_eq!(std::fs::read(&image).unwrap(), before);
     let drawn = image::open(&sheet).unwrap();
     // Three cells of 640 pixels per row, with gaps of 8.
     assert!(drawn.width() == 3 * 648 + 8 && drawn.height() > 2 * 640, "{} x {}", drawn.width(), drawn.height());

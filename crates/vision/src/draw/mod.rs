@@ -4,11 +4,13 @@
 mod annotate;
 mod chart;
 mod font;
+mod mark;
 mod plot;
 mod strips;
 
 pub use annotate::{LabelledFrame, caption, caption_sized, class_colour, frame, frames};
 pub use chart::{Line, lines, matrix};
+pub use mark::is_own_picture;
 pub use plot::{confusion, scatter};
 pub use strips::{Strip, strips};
 
@@ -18,7 +20,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage, imageops};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// The licence of DejaVu Sans. It must accompany each copy of the font, and the program contains one.
@@ -242,23 +244,23 @@ fn encode(file: &mut File, canvas: &Canvas, format: PictureFormat) -> io::Result
             "the canvas is empty, or its pixels do not match its size",
         ));
     }
-    let mut writer = BufWriter::new(file);
+    let mut encoded = Vec::new();
     let (rgb, width, height) = (&canvas.rgb, canvas.width as u32, canvas.height as u32);
-    let encoded = match format {
+    let done = match format {
         PictureFormat::Jpeg => {
-            let encoder = JpegEncoder::new_with_quality(&mut writer, JPEG_QUALITY);
+            let encoder = JpegEncoder::new_with_quality(&mut encoded, JPEG_QUALITY);
             encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8)
         }
         PictureFormat::Png => {
-            let encoder = PngEncoder::new_with_quality(&mut writer, CompressionType::Fast, FilterType::Adaptive);
+            let encoder = PngEncoder::new_with_quality(&mut encoded, CompressionType::Fast, FilterType::Adaptive);
             encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8)
         }
     };
-    encoded.map_err(|e| match e {
+    done.map_err(|e| match e {
         ImageError::IoError(e) => e,
         other => io::Error::other(other),
     })?;
-    writer.flush()
+    mark::marked(&encoded, format).iter().try_for_each(|part| file.write_all(part))
 }
 
 #[cfg(test)]
@@ -311,6 +313,12 @@ mod tests {
             write_png(&path, &canvas).unwrap();
         }
         assert_eq!(image::open(&path).unwrap().into_rgb8().into_raw(), canvas.rgb);
+        // Only pictures of our own are marked.
+        assert!(is_own_picture(&path));
+        let other = folder.join("other.png");
+        image::open(&path).unwrap().save(&other).unwrap();
+        assert!(!is_own_picture(&other) && !is_own_picture(&folder) && !is_own_picture(&folder.join("absent")));
+        std::fs::remove_file(&other).unwrap();
         let refused = [folder.join("absent/picture.png"), folder.clone()];
         for path in refused {
             assert!(matches!(write_png(&path, &canvas), Err(Error::Io { .. })));
@@ -327,7 +335,7 @@ mod tests {
         let mut canvas = Canvas::filled(32, 32, [0, 0, 255]);
         canvas.fill([10, 0, 11, 32], [255, 0, 0]);
         write_picture(&path, &canvas, PictureFormat::Jpeg).unwrap();
-        assert!(std::fs::read(&path).unwrap().starts_with(b"\xff\xd8\xff"));
+        assert!(std::fs::read(&path).unwrap().starts_with(b"\xff\xd8\xff\xe0") && is_own_picture(&path));
         let back = image::open(&path).unwrap().into_rgb8();
         for (x, colour) in [(9, [0, 0, 255]), (10, [255, 0, 0]), (11, [0, 0, 255])] {
             let off = back.get_pixel(x, 16).0.iter().zip(colour).map(|(a, b)| a.abs_diff(b)).max();
