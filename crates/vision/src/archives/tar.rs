@@ -37,7 +37,7 @@ pub fn members(file: &Shared) -> io::Result<Vec<Member>> {
             _ => {}
         }
     }
-    if members.is_empty() && file.length() > 0 && file.length() % 512 != 0 {
+    if members.is_empty() && file.length() > 0 && !file.length().is_multiple_of(512) {
         return Err(invalid("no tar archive, or one that is truncated at its beginning"));
     }
     resolve(links, &mut members)?;

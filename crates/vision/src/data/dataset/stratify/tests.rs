@@ -91,7 +91,7 @@ fn several_tasks_are_within_one_image_of_their_shares() {
             assert_eq!(sizes_of(&part_of, 2), sizes);
             let furthest = set.furthest(&part_of, &[share, 1.0 - share]);
             assert!(furthest <= 1.0 + 1e-9, "{} images at {share}: {furthest}", images.len());
-            if images.len() % 5 == 0 {
+            if images.len().is_multiple_of(5) {
                 let part_of = set.images().divide(&[images.len() / 5; 5], &[0.2; 5]);
                 assert!(set.furthest(&part_of, &[0.2; 5]) <= 1.0 + 1e-9);
             }
