@@ -74,7 +74,9 @@ impl Carried {
             }
         }
         // A process that is killed while it writes a row leaves the beginning of the last line.
-        let is_cut = lost.last().is_some_and(|(line, _)| *line == text.lines().count() as u64) && !text.ends_with('\n');
+        let is_cut = !header.is_empty()
+            && lost.last().is_some_and(|(line, _)| *line == text.lines().count() as u64)
+            && !text.ends_with('\n');
         lost.truncate(lost.len() - usize::from(is_cut));
         Carried { names, rows, lost }
     }
@@ -341,7 +343,7 @@ mod tests {
             ),
             (
                 whole.replace("2,0.4", "1,0.5").into(),
-                "results.csv:3 is not a row that this run wrote (`val/a/loss` is 0.500000",
+                "results.csv:3 is not a row that this run wrote (epoch 1 a second time)",
                 &[1, 3],
             ),
             (

@@ -168,6 +168,30 @@ pub fn classes(bytes: &[u8]) {
     data_set("classes", "train", &[], "train/_classes.csv", bytes);
 }
 
+/// A table of labels that is found without a data.yaml.
+pub fn label_table(bytes: &[u8]) {
+    data_set("label_table", "images", &[], "labels.csv", bytes);
+}
+
+/// Darknet's declaration, with a list of images and the names of classes beside it.
+pub fn darknet(bytes: &[u8]) {
+    if leaves_the_folder(bytes) {
+        return;
+    }
+    let others = [
+        ("obj.names", "cat\ndog\n"),
+        ("train.txt", "data\\images\\1.png\ndata/images/2.png\n"),
+        ("valid.txt", "images/3.png\n"),
+        ("labels/1.txt", "0 0.5 0.5 0.5 0.5\n"),
+    ];
+    data_set("darknet", "images", &others, "obj.data", bytes);
+}
+
+/// VOC's file beside its picture.
+pub fn voc_beside(bytes: &[u8]) {
+    data_set("voc_beside", "train", &[("train/2.xml", VOC)], "train/1.xml", bytes);
+}
+
 /// A file that may name any of the label files beside it.
 pub fn data_yaml(bytes: &[u8]) {
     if leaves_the_folder(bytes) {

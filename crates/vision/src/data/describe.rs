@@ -43,7 +43,8 @@ pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Res
     if let Some(group) = &declared.group {
         let _ = writeln!(text, "group: {}", grouped_by(group, &root)?);
     }
-    if declared.tasks.iter().any(|task| matches!(task.from, LabelsFrom::Yolo { rows: YoloRows::Keypoints, .. })) {
+    let of_keypoints = LabelsFrom::Yolo { dir: None, rows: YoloRows::Keypoints };
+    if declared.tasks.iter().any(|task| task.from == of_keypoints) {
         text.push_str("kpt_shape: []  # numbers after a YOLO box are keypoints, not a polygon\n");
     }
     // Labels beside `images` have no `from:`; the top-level `names:` is what marks them as YOLO labels.
@@ -135,7 +136,10 @@ fn labels_from(from: &LabelsFrom, root: &Path) -> Result<Option<String>> {
             format!("{{{}: {}{named}}}", form.word, label_files(from, root)?)
         }
         LabelsFrom::Yolo { dir: None, .. } => return Ok(None),
-        LabelsFrom::Yolo { dir: Some(path), .. } => format!("{{yolo: {}}}", dir(path)?),
+        LabelsFrom::Yolo { dir: Some(path), rows } => {
+            let rows = rows.word().map_or(String::new(), |word| format!(", rows: {word}"));
+            format!("{{yolo: {}{rows}}}", dir(path)?)
+        }
         LabelsFrom::Voc { dir: path } => format!("{{voc: {}}}", dir(path)?),
     }))
 }

@@ -61,6 +61,12 @@ pub enum Word {
 pub enum Remark {
     /// A box without width or height was left out.
     DegenerateBox,
+    /// Every box of an image was left out, which does not make it an image without objects.
+    NoBoxLeft,
+    /// The right edge of a box is left of its left edge, so its image is unlabelled.
+    SwappedX,
+    /// The lower edge of a box is above its upper edge, so its image is unlabelled.
+    SwappedY,
     /// The same row occurs twice and is counted once.
     DuplicateBox,
     /// A box extends beyond the image size that its file states.
@@ -75,11 +81,24 @@ pub enum Remark {
     PartlyBlank,
 }
 
+impl Remark {
+    /// The fact about swapped corners, for use in a sentence.
+    pub fn swapped_corners(&self) -> Option<&'static str> {
+        match self {
+            Remark::SwappedX => Some("xmax is left of xmin"),
+            Remark::SwappedY => Some("ymax is above ymin"),
+            _ => None,
+        }
+    }
+}
+
 /// The label of one image and the messages about it.
 #[derive(Debug)]
 pub struct Reading {
     /// The label as the file states it.
     pub raw: Raw,
+    /// The label with swapped corners put right, if that is why the image is unlabelled.
+    pub mended: Option<Box<Raw>>,
     /// The file and place the label was read from.
     pub place: Place,
     /// Warnings, each with its place.
@@ -100,7 +119,14 @@ impl Reading {
 
     /// A reading without remarks, from a place whose file name is shared.
     pub fn at(raw: Raw, place: Place) -> Self {
-        Reading { raw, place, remarks: Vec::new(), faults: Vec::new(), labelled_categories: None, size: [0; 2] }
+        let (remarks, faults) = (Vec::new(), Vec::new());
+        Reading { raw, mended: None, place, remarks, faults, labelled_categories: None, size: [0; 2] }
+    }
+
+    /// Removes the label, because something in it is wrong.
+    pub fn unlabel(&mut self) {
+        self.raw = Raw::Unlabelled;
+        self.labelled_categories = None;
     }
 }
 

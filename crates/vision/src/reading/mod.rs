@@ -2,8 +2,10 @@
 //! numbers, and label content as written. No image is opened here.
 
 mod content;
+pub mod json;
 mod place;
 pub mod text;
+mod tree;
 mod words;
 pub mod yaml;
 

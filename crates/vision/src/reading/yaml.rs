@@ -1,15 +1,16 @@
 //! YAML: parses files into a tree that records the line of every key, and writes values as text. The parser is
 //! `serde-saphyr` with the rules of YAML 1.2, where `yes` and `no` are words. The meaning of keys is decided elsewhere.
 
+pub use super::tree::{Lines, Tree};
 use super::{Missing, Place, json_line};
 use crate::error::{Error, Result};
 use serde::Serialize;
-use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned};
 pub use serde_json::Value;
+use serde_saphyr::Options;
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
-use serde_saphyr::{Options, Spanned};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -23,19 +24,6 @@ pub type Mapping = serde_json::Map<String, Value>;
 pub struct Yaml {
     /// The path, as shown in messages.
     pub file: PathBuf,
-    /// The line of every key.
-    pub lines: Lines,
-}
-
-/// The line of every key of a block, including nested keys.
-#[derive(Debug, Default)]
-pub struct Lines(HashMap<String, (usize, Lines)>);
-
-/// A parsed file.
-#[derive(Debug)]
-pub struct Tree {
-    /// The file's value, with each alias replaced by the value it refers to.
-    pub value: Value,
     /// The line of every key.
     pub lines: Lines,
 }
@@ -55,6 +43,16 @@ pub struct Fault {
 /// The text is not YAML, repeats a key, is nested too deeply or is too large (see `options`).
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
     serde_saphyr::from_str_with_options(text, options()).map_err(|e| Fault::of(&e))
+}
+
+/// Parses a text with one document as a tree.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn tree(text: &str) -> Result<Tree, Fault> {
+    let mut tree: Tree = read(text)?;
+    tree.lines.take_words(text);
+    Ok(tree)
 }
 
 /// Writes a value as text, one key per line.
@@ -122,7 +120,7 @@ impl Fault {
     }
 
     /// serde errors carry only a message, so the line number is put in front of it.
-    fn found<E: de::Error>(line: usize, sentence: &str) -> E {
+    pub(super) fn found<E: de::Error>(line: usize, sentence: &str) -> E {
         E::custom(format!("{FOUND}{line}: {sentence}"))
     }
 }
@@ -138,30 +136,23 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Lines {
-    /// The line of the key at the end of the path `at`; if that key is missing, of the deepest key on the path that
-    /// exists.
-    pub fn of(&self, at: &[impl AsRef<str>]) -> Option<usize> {
-        let (key, below) = at.split_first()?;
-        let (line, lines) = self.0.get(key.as_ref())?;
-        lines.of(below).or(Some(*line))
-    }
-}
-
 impl Yaml {
     /// Class names in index order, from a list or from a block of numbers and names. Here and below, `at` is the path
     /// of keys that leads to the value.
     /// Errors: another type, a missing number, a repeated name, or no name.
     pub fn names(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         let names: Vec<String> = match value {
-            Value::Array(list) => list.iter().map(|v| self.text_of(v, at)).collect::<Result<_>>()?,
+            Value::Array(list) => {
+                list.iter().enumerate().map(|(i, v)| self.name_of(v, at, Some(i))).collect::<Result<_>>()?
+            }
             Value::Object(map) => {
                 let mut pairs = Vec::new();
                 for (key, value) in map {
                     let index = key.parse::<usize>();
                     let index =
                         index.map_err(|_| self.error(at, "`names:` maps class numbers to names, such as `0: cat`"))?;
-                    pairs.push((index, self.text_of(value, at)?));
+                    let below: Vec<&str> = at.iter().map(AsRef::as_ref).chain([key.as_str()]).collect();
+                    pairs.push((index, self.name_of(value, &below, None)?));
                 }
                 pairs.sort();
                 if let Some(gap) = pairs.iter().enumerate().position(|(i, (index, _))| i != *index) {
@@ -210,21 +201,39 @@ impl Yaml {
         }
     }
 
-    /// A scalar as text: in `names: [0, 1, yes]` users mean words.
+    /// A scalar as the text in the file: in `names: [0, 1, yes, True]` users mean words.
     pub fn text_of(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<String> {
-        word(value).ok_or_else(|| {
-            let key = at.last().map_or("a key", |key| key.as_ref());
-            self.error(at, format!("`{key}` holds a list or block where a word was expected"))
-        })
+        self.item_of(value, at, None)
     }
 
     /// One word, or a non-empty list of words.
     /// Errors: a block, an empty list, or a list of anything but words.
     pub fn texts(&self, value: &Value, at: &[impl AsRef<str>]) -> Result<Vec<String>> {
         match value {
-            Value::Array(list) if !list.is_empty() => list.iter().map(|v| self.text_of(v, at)).collect(),
+            Value::Array(list) if !list.is_empty() => {
+                list.iter().enumerate().map(|(i, v)| self.item_of(v, at, Some(i))).collect()
+            }
             other => Ok(vec![self.text_of(other, at)?]),
         }
+    }
+
+    /// The text of the scalar at the end of the path, or of the item with this position in the list there.
+    fn item_of(&self, value: &Value, at: &[impl AsRef<str>], item: Option<usize>) -> Result<String> {
+        let written = || self.lines.word(at, item).map(str::to_owned);
+        let text = match value {
+            Value::Number(_) | Value::Bool(_) => written().or_else(|| word(value)),
+            other => word(other),
+        };
+        text.ok_or_else(|| {
+            let key = at.last().map_or("a key", |key| key.as_ref());
+            self.error(at, format!("`{key}` holds a list or block where a word was expected"))
+        })
+    }
+
+    /// The name of a class, which may be a word that means nothing elsewhere, such as `null`.
+    fn name_of(&self, value: &Value, at: &[impl AsRef<str>], item: Option<usize>) -> Result<String> {
+        let of_null = self.lines.word(at, item).filter(|word| value.is_null() && !word.is_empty());
+        of_null.map_or_else(|| self.item_of(value, at, item), |word| Ok(word.to_owned()))
     }
 
     /// An error at the line of a key.
@@ -243,79 +252,6 @@ impl Yaml {
             Some(line) => format!("{}:{line}", self.file.display()),
             None => self.file.display().to_string(),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Tree, D::Error> {
-        from.deserialize_any(TreeVisitor)
-    }
-}
-
-struct TreeVisitor;
-
-impl TreeVisitor {
-    fn leaf<E>(value: impl Into<Value>) -> Result<Tree, E> {
-        Ok(Tree { value: value.into(), lines: Lines::default() })
-    }
-}
-
-impl<'de> Visitor<'de> for TreeVisitor {
-    type Value = Tree;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a word, a number, a list or a block")
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Tree, E> {
-        Self::leaf(flag)
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Tree, E> {
-        Self::leaf(number)
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Tree, E> {
-        Self::leaf(number)
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Tree, E> {
-        Self::leaf(number)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
-        Self::leaf(text)
-    }
-
-    fn visit_unit<E>(self) -> Result<Tree, E> {
-        Self::leaf(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tree, A::Error> {
-        let mut values = Vec::new();
-        while let Some(tree) = list.next_element::<Tree>()? {
-            values.push(tree.value);
-        }
-        Self::leaf(values)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
-        let (mut block, mut lines) = (Mapping::new(), Lines::default());
-        while let Some(key) = map.next_key::<Spanned<Tree>>()? {
-            let line = key.referenced.line() as usize;
-            let Some(name) = word(&key.value.value) else {
-                let what = if key.value.value.is_null() { "empty" } else { "a list or block" };
-                return Err(Fault::found(line, &format!("a key is {what} where a word was expected")));
-            };
-            if let Some((first, _)) = lines.0.get(&name) {
-                let sentence = format!("the key `{name}` is there twice, in lines {first} and {line}");
-                return Err(Fault::found(line, &sentence));
-            }
-            let tree = map.next_value::<Tree>()?;
-            block.insert(name.clone(), tree.value);
-            lines.0.insert(name, (line, tree.lines));
-        }
-        Ok(Tree { value: Value::Object(block), lines })
     }
 }
 
@@ -404,6 +340,27 @@ mod tests {
         assert_eq!(tree("").value, Value::Null);
         assert_eq!(tree("<<: {a: 1}").value, serde_json::json!({"<<": {"a": 1}}));
         assert_eq!(tree("a: &x [1, 2]\nb: *x").value, serde_json::json!({"a": [1, 2], "b": [1, 2]}));
+    }
+
+    #[test]
+    fn numbers_flags_and_nulls_keep_their_words() {
+        for start in ["", "# é\n", "\u{feff}"] {
+            let text = format!(
+                "{start}é: 'ü'\nlist: [True, 007, 1.50, ~, null, 'true', 1e3, 0x1F]\nblock:\n- -2.0\nkeys: {{0: FALSE, 1: +1, 2: a}}\n"
+            );
+            let mut lines = self::super::tree(&text).unwrap().lines;
+            lines.take_words(&text);
+            let of = |at: &[&str], item| lines.word(at, item).map(str::to_owned).unwrap_or_default();
+            let list: Vec<String> = (0..8).map(|item| of(&["list"], Some(item))).collect();
+            let expected = ["True", "", "1.50", "~", "null", "", "1e3", "0x1F"];
+            assert!(
+                list == expected || start == "\u{feff}" && list.iter().all(|word| expected.contains(&word.as_str())),
+                "{list:?}"
+            );
+            assert!(start == "\u{feff}" || of(&["block"], Some(0)) == "-2.0");
+            assert!(start == "\u{feff}" || of(&["keys", "0"], None) == "FALSE" && of(&["keys", "1"], None) == "+1");
+            assert_eq!(of(&["keys", "2"], None), "");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::{Examined, contents};
 use crate::data::convert::{self, Converted, Transfer};
-use crate::data::dataset::{Dataset, Sample};
+use crate::data::dataset::faults::{Faults, Findings};
+use crate::data::dataset::{self, Dataset, Sample};
 use crate::data::declaration::Split;
 use crate::data::progress::Progress;
 use crate::error::{Error, Result};
@@ -30,30 +31,41 @@ struct Counts {
 }
 
 /// Writes a repaired copy of the data set to `out` in polyhead's own layout. Unreadable images, and training images
-/// that are also in val or test, are left out. Boxes are clipped to their image and dropped if they have no width or
-/// height.
+/// that are also in val or test, are left out. Boxes are clipped to their image and dropped if they have no width or height;
+/// swapped corners are put right.
 ///
 /// Errors: `Data` if none of the tasks can be read or `out` is not free.
 pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progress) -> Result<Fixed> {
-    if examined.dataset.tasks.is_empty() {
+    let mut counts = Counts::default();
+    let count = |kind| examined.check.count(kind);
+    let swapped = count(super::ProblemKind::SwappedCorners);
+    let mended;
+    let (declared, dataset) = match swapped {
+        0 => (&examined.declared, &examined.dataset),
+        _ => {
+            let mut faults = Faults::Collect(Findings { mends: true, ..Findings::default() });
+            mended = dataset::open_declared(&examined.path, &examined.open, &mut faults, progress)?;
+            (&mended.0, &mended.1)
+        }
+    };
+    if dataset.tasks.is_empty() {
         return Err(Error::Other("no task of this data set can be read: correct the problems above first".into()));
     }
-    let mut counts = Counts::default();
-    let fixed = repair(examined, &mut counts);
+    let fixed = repair(examined, dataset, &mut counts);
     if fixed.train.is_empty() {
         return Err(Error::Other("no training image is left: nothing was written".into()));
     }
-    let written = convert::write_own(&examined.declared, &fixed, out, transfer, progress)?;
+    let written = convert::write_own(declared, &fixed, out, transfer, progress)?;
     let mut changes = Vec::new();
     let mut say = |count: usize, noun: &str, what: &str| {
         if count > 0 {
             changes.push(format!("{} {what}", count_of(count, noun)));
         }
     };
-    let count = |kind| examined.check.count(kind);
     say(counts.unreadable, "image", "left out: cannot be read");
     say(counts.leaking, "training image", "left out: the same picture is in val or test");
     say(count(super::ProblemKind::DegenerateBox), "box", "without width or height left out");
+    say(swapped, "box", "with swapped corners put right");
     say(count(super::ProblemKind::DuplicateBox), "repeated box", "left out");
     say(counts.outside, "box", "wholly outside left out");
     say(counts.clipped, "box", "clipped to the image");
@@ -62,12 +74,11 @@ pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progr
         "image",
         "unlabelled now: their boxes are in another scale or drawn before the picture was turned",
     );
-    say(count(super::ProblemKind::Label), "label", "left out: invalid");
+    say(count(super::ProblemKind::Label), "label", "left out: invalid, so the image is unlabelled now");
     Ok(Fixed { written, changes })
 }
 
-fn repair(examined: &Examined, counts: &mut Counts) -> Dataset {
-    let dataset = &examined.dataset;
+fn repair(examined: &Examined, dataset: &Dataset, counts: &mut Counts) -> Dataset {
     let ends = [dataset.train.len(), dataset.train.len() + dataset.val.len()];
     // Validation and test images are kept, so that metrics stay comparable with older ones.
     let mut leaks = vec![false; examined.seen.len()];
@@ -77,6 +88,9 @@ fn repair(examined: &Examined, counts: &mut Counts) -> Dataset {
         }
     }
     let starts = [0, ends[0], ends[1]];
+    // A task may be readable only now that its corners are put right.
+    let place = |name: &str| examined.dataset.tasks.iter().position(|task| task.name == name);
+    let places: Vec<Option<usize>> = dataset.tasks.iter().map(|task| place(&task.name)).collect();
     let mut keep = |split: Split| -> Vec<Sample> {
         let samples = dataset.split(split).iter().enumerate();
         let kept = samples.filter_map(|(i, sample)| {
@@ -90,7 +104,7 @@ fn repair(examined: &Examined, counts: &mut Counts) -> Dataset {
                 return None;
             }
             let size = [seen.width as f32, seen.height as f32];
-            let suspect = |task| examined.suspects.contains(&(task, index));
+            let suspect = |task: usize| places[task].is_some_and(|task| examined.suspects.contains(&(task, index)));
             Some(repaired(sample, size, &suspect, counts))
         });
         kept.collect()

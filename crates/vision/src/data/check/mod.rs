@@ -58,6 +58,8 @@ pub enum ProblemKind {
     BoxOutside,
     /// A box without width or height.
     DegenerateBox,
+    /// A box whose right edge is left of its left edge, or whose lower edge is above its upper edge.
+    SwappedCorners,
     /// The same box twice on one image.
     DuplicateBox,
 }
@@ -77,6 +79,9 @@ pub struct Examined {
     pub check: Check,
     declared: Declaration,
     dataset: Dataset,
+    /// Where the data set is and how it was opened.
+    path: PathBuf,
+    open: OpenOptions,
     /// One entry per image of train, val and test: its size and content hash, or the reason it could not be read.
     seen: Vec<Result<Seen, String>>,
     suspects: frames::Suspects,
@@ -113,6 +118,8 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     problems.extend(found.remarks.iter().filter_map(|(remark, place)| {
         let (kind, message) = match remark {
             Remark::DegenerateBox => (ProblemKind::DegenerateBox, "a box without width or height"),
+            Remark::SwappedX => (ProblemKind::SwappedCorners, "xmax is left of xmin, so the image is unlabelled"),
+            Remark::SwappedY => (ProblemKind::SwappedCorners, "ymax is above ymin, so the image is unlabelled"),
             Remark::DuplicateBox => (ProblemKind::DuplicateBox, "the same box a second time"),
             Remark::BeyondImage => (ProblemKind::BoxOutside, "a box reaching beyond the image"),
             _ => return None,
@@ -124,7 +131,7 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     let stops = stops(&dataset, &seen, faults, options.max_broken);
     let coverage = coverage::check(&dataset);
     let check = Check { coverage, problems, stops };
-    Ok(Examined { check, declared, dataset, seen, suspects })
+    Ok(Examined { check, declared, dataset, path: path.to_path_buf(), open: options.open.clone(), seen, suspects })
 }
 
 impl Problem {

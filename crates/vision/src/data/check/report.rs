@@ -48,6 +48,7 @@ impl ProblemKind {
             ProblemKind::Scale => "boxes in the wrong scale",
             ProblemKind::BoxOutside => "boxes outside their image, clipped when trained on",
             ProblemKind::DegenerateBox => "boxes without width or height, left out",
+            ProblemKind::SwappedCorners => "boxes with swapped corners, whose images are unlabelled",
             ProblemKind::DuplicateBox => "boxes repeated, counted once",
         }
     }

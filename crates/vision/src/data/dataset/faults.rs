@@ -1,11 +1,11 @@
 //! Handling of invalid labels: they stop training, but `data check` collects them as findings.
 
-use crate::data::declaration::TaskDeclaration;
+use crate::data::declaration::{TaskDeclaration, explained};
 use crate::data::formats::Images;
 use crate::error::{Error, Result};
 use crate::reading::{Place, Raw, RawClass, Reading, Remark, Spot};
 use crate::tasks::{ClassNumbers, infer_classes};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) enum Faults {
@@ -19,6 +19,8 @@ pub(crate) struct Findings {
     /// Each of these would stop a run.
     pub faults: Vec<Error>,
     pub remarks: Vec<(Remark, Place)>,
+    /// Whether boxes with swapped corners are put right, for a repaired copy.
+    pub mends: bool,
     /// Per task, then per image of all splits: the file of its boxes and the position of each box.
     pub boxes: Vec<Vec<Option<BoxPlaces>>>,
 }
@@ -40,6 +42,24 @@ impl Faults {
         }
     }
 
+    /// Takes the first collected fault of `file` for an error that ends the reading; it says how many there are.
+    pub fn take_first_of(&mut self, file: &Path) -> Option<Error> {
+        let Faults::Collect(found) = self else { return None };
+        let is_of = |error: &Error| matches!(error, Error::Data { file: at, .. } if at == file);
+        let count = found.faults.iter().filter(|error| is_of(error)).count();
+        let first = found.faults.iter().position(is_of)?;
+        let error = found.faults.swap_remove(first);
+        Some(match count {
+            1 => error,
+            n => explained(error, &[format!("this is the first of {n} such lines, and no other names an image")]),
+        })
+    }
+
+    /// Whether any fault was collected.
+    pub fn are_found(&self) -> bool {
+        matches!(self, Faults::Collect(found) if !found.faults.is_empty())
+    }
+
     /// The result of one step of a task; `None` if it failed but other tasks can continue.
     pub fn pass<T>(&mut self, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {
@@ -48,7 +68,7 @@ impl Faults {
         }
     }
 
-    /// One reading per image; a file that cannot be interpreted leaves its image unlabelled.
+    /// One reading per image; a fault leaves its image unlabelled, because the rest of its labels is not all there is.
     pub fn readings(&mut self, outcomes: Vec<Result<Reading>>) -> Result<Vec<Reading>> {
         let Faults::Collect(found) = self else {
             let mut readings = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
@@ -59,12 +79,23 @@ impl Faults {
         };
         let readings = outcomes.into_iter().map(|outcome| match outcome {
             Ok(mut reading) => {
-                found.faults.append(&mut reading.faults);
+                if !reading.faults.is_empty() {
+                    reading.unlabel();
+                    found.faults.append(&mut reading.faults);
+                } else if found.mends
+                    && let Some(mended) = reading.mended.take()
+                {
+                    reading.raw = *mended;
+                }
                 reading
             }
             Err(error) => {
+                let file = match &error {
+                    Error::Data { file, .. } | Error::Io { path: file, .. } => file.clone(),
+                    _ => PathBuf::new(),
+                };
                 found.faults.push(error);
-                Reading::of(Raw::Unlabelled, "".as_ref(), None)
+                Reading::of(Raw::Unlabelled, &file, None)
             }
         });
         Ok(readings.collect())
@@ -80,7 +111,8 @@ impl Faults {
             // The check opens every image itself, so it reports the unreadable ones, too.
             let is_finding = |remark: &Remark| match remark {
                 Remark::DegenerateBox | Remark::DuplicateBox | Remark::BeyondImage | Remark::UnreadableImage => true,
-                Remark::NoLabelFile | Remark::PartlyBlank | Remark::NotMentioned => false,
+                Remark::SwappedX | Remark::SwappedY => true,
+                Remark::NoLabelFile | Remark::PartlyBlank | Remark::NotMentioned | Remark::NoBoxLeft => false,
             };
             let (findings, notes) = reading.remarks.drain(..).partition(|(remark, _)| is_finding(remark));
             reading.remarks = notes;
@@ -121,7 +153,7 @@ impl Faults {
     }
 }
 
-/// Removes boxes of unknown classes; any other label of an unknown class makes its image unlabelled.
+/// A label of an unknown class makes its image unlabelled.
 fn drop_unknown(task: &TaskDeclaration, readings: &mut [Reading], images: &Images, faults: &mut Vec<Error>) {
     let classes = match &task.names {
         Some(names) => names.clone(),
@@ -129,28 +161,27 @@ fn drop_unknown(task: &TaskDeclaration, readings: &mut [Reading], images: &Image
     };
     let context = task.context();
     let numbers = ClassNumbers::new(&context, &classes);
-    for Reading { raw, place, labelled_categories, .. } in readings {
-        let mut known = |class: &RawClass| match numbers.of(class, &place.file) {
+    for reading in readings {
+        let file = reading.place.file.clone();
+        let mut known = |class: &RawClass| match numbers.of(class, &file) {
             Ok(_) => true,
             Err(error) => {
                 faults.push(error);
                 false
             }
         };
-        if let Some(looked_for) = labelled_categories {
-            looked_for.retain(&mut known);
-        }
-        let stays = match raw {
-            Raw::Class(class) => known(class),
-            Raw::Names(words) => words.iter().all(known),
-            Raw::Boxes(boxes) => {
-                boxes.retain(|b| known(&b.class));
-                true
-            }
+        // Every unknown class is reported, not only the first.
+        let mut all_known =
+            |classes: &mut dyn Iterator<Item = &RawClass>| classes.filter(|class| !known(class)).count() == 0;
+        let looked_for = all_known(&mut reading.labelled_categories.iter().flatten());
+        let stays = match &reading.raw {
+            Raw::Class(class) => all_known(&mut std::iter::once(class)),
+            Raw::Names(words) => all_known(&mut words.iter()),
+            Raw::Boxes(boxes) => all_known(&mut boxes.iter().map(|one| &one.class)),
             Raw::Unlabelled | Raw::Flags(_) | Raw::Values(_) => true,
         };
-        if !stays {
-            *raw = Raw::Unlabelled;
+        if !(stays && looked_for) {
+            reading.unlabel();
         }
     }
 }

@@ -34,7 +34,10 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
             Spot::File => name,
         };
         let order = match remark {
+            Remark::SwappedX => 7,
+            Remark::SwappedY => 8,
             Remark::DegenerateBox => 0,
+            Remark::NoBoxLeft => 9,
             Remark::DuplicateBox => 1,
             Remark::BeyondImage => 2,
             Remark::NoLabelFile => 3,
@@ -48,6 +51,15 @@ pub fn remarks(task: &TaskDeclaration, readings: &[Reading], root: &Path) -> Vec
         let (n, some) = (places.len(), list_some(&places, 3));
         let text = match remark {
             Remark::DegenerateBox => format!("{} without width or height left out ({some})", count_of(n, "box")),
+            Remark::NoBoxLeft => {
+                format!("{} without any other box, so unlabelled and not background ({some})", count_of(n, "image"))
+            }
+            Remark::SwappedX | Remark::SwappedY => format!(
+                "{} whose {}, so {} unlabelled ({some}); `polyhead data check DATA --fix DIR` writes a copy with the corners put right",
+                count_of(n, "box"),
+                remark.swapped_corners().unwrap_or_default(),
+                if n == 1 { "the image is" } else { "the images are" }
+            ),
             Remark::DuplicateBox => {
                 format!("{} repeated and counted once ({some})", count_of(n, "box"))
             }

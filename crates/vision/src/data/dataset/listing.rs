@@ -8,14 +8,21 @@ use crate::data::images::decode::{EXTENSIONS, is_image};
 use crate::data::progress::Progress;
 use crate::data::walk::{Names, relative_name, walk, walk_named};
 use crate::error::{Error, Result};
-use crate::reading::{Place, did_you_mean, text};
+use crate::reading::{Place, count_of, did_you_mean, text};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The images of `sources` in order, each path once, and the folders that were reached under several names or left out.
 /// Both names are kept, because it is not known here which one the labels use. A list line that names no image is a fault.
-pub fn list(root: &Path, sources: &[Source], faults: &mut Faults, progress: &Progress) -> Result<(Vec<Listed>, Names)> {
+/// Notes say how images were found that a list names by paths elsewhere.
+pub fn list(
+    root: &Path,
+    sources: &[Source],
+    faults: &mut Faults,
+    notes: &mut Vec<String>,
+    progress: &Progress,
+) -> Result<(Vec<Listed>, Names)> {
     let (mut images, mut names) = (Vec::new(), Names::default());
     for source in sources {
         match source {
@@ -24,7 +31,7 @@ pub fn list(root: &Path, sources: &[Source], faults: &mut Faults, progress: &Pro
                 let found = walk_named(folder, &mut names, progress)?;
                 images.extend(found.into_iter().map(|image| listed(root, image, &at)));
             }
-            Source::List(file) => read_list(root, file, &mut images, faults, progress)?,
+            Source::List(file) => read_list(root, file, &mut images, faults, notes, progress)?,
             Source::Labels(file) => named_images(root, file, &mut images, progress)?,
         }
     }
@@ -48,18 +55,26 @@ fn read_list(
     file: &Path,
     images: &mut Vec<Listed>,
     faults: &mut Faults,
+    notes: &mut Vec<String>,
     progress: &Progress,
 ) -> Result<()> {
     let text = text::read(file).map_err(Error::io("read", file))?;
     let at: Arc<Path> = root.into();
+    let lines = || text.lines().enumerate().map(|(i, line)| (i, line.trim())).filter(|(_, line)| !line.is_empty());
+    let is_path = |line: &str| is_image(Path::new(line));
+    // A list from another machine names every image by a path that is not here. If some are here, the others are missing.
+    let is_here = |(_, line): (usize, &str)| is_path(line) && find_path(root, file, line).is_some();
+    let mut elsewhere =
+        (lines().any(|(_, line)| is_path(line)) && !lines().any(is_here)).then(|| Elsewhere::new(root, file));
     let mut ids = None;
-    for (i, line) in text.lines().enumerate() {
-        let (line, place) = (line.trim(), Place::new(file, Some(i + 1)));
-        if line.is_empty() {
-            continue;
-        }
-        let image = if is_image(Path::new(line)) {
-            find_path(root, file, line).ok_or_else(|| missing_path(root, &place, line))
+    for (i, line) in lines() {
+        let place = Place::new(file, Some(i + 1));
+        let image = if is_path(line) {
+            let found = match &mut elsewhere {
+                None => find_path(root, file, line),
+                Some(elsewhere) => elsewhere.find(line)?,
+            };
+            found.ok_or_else(|| missing_path(root, &place, line))
         } else {
             let id = line.split_whitespace().next().unwrap_or(line);
             let ids = match &mut ids {
@@ -71,27 +86,121 @@ fn read_list(
         images.extend(faults.pass(image)?.map(|image| listed(root, image, &at)));
         progress.count(1);
     }
+    notes.extend(elsewhere.and_then(|elsewhere| elsewhere.note(root)));
     Ok(())
 }
 
-/// Skips images that do not exist; the label reader counts them.
+/// Images that a list names by paths of another machine or folder, found by the last parts of these paths.
+struct Elsewhere<'a> {
+    root: &'a Path,
+    file: &'a Path,
+    /// The images of the data set by their names; `None` for a name that several have.
+    by_name: Option<HashMap<String, Option<PathBuf>>>,
+    count: usize,
+    first: Option<(String, PathBuf)>,
+}
+
+impl<'a> Elsewhere<'a> {
+    fn new(root: &'a Path, file: &'a Path) -> Self {
+        Elsewhere { root, file, by_name: None, count: 0, first: None }
+    }
+
+    /// The image whose path ends with most parts of `line`, or the only one of its name.
+    fn find(&mut self, line: &str) -> Result<Option<PathBuf>> {
+        let line = line.replace('\\', "/");
+        let parts: Vec<&str> = line.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let mut found =
+            (1..parts.len()).find_map(|skipped| find_path(self.root, self.file, &parts[skipped..].join("/")));
+        if found.is_none() {
+            let by_name = match &mut self.by_name {
+                Some(by_name) => by_name,
+                none => {
+                    let mut by_name = HashMap::new();
+                    for image in walk(self.root)? {
+                        let name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                        by_name.entry(name).and_modify(|one| *one = None).or_insert(Some(image));
+                    }
+                    none.insert(by_name)
+                }
+            };
+            found = parts.last().and_then(|name| by_name.get(*name).cloned().flatten());
+        }
+        if let Some(image) = &found {
+            self.count += 1;
+            self.first.get_or_insert_with(|| (line.clone(), image.clone()));
+        }
+        Ok(found)
+    }
+
+    fn note(&self, root: &Path) -> Option<String> {
+        let (line, image) = self.first.as_ref()?;
+        Some(format!(
+            "{}: no line names a path that is here, so {} found by the last parts of the path (first: `{line}` is {})",
+            relative_name(self.file, root),
+            match self.count {
+                1 => "1 image is".to_owned(),
+                n => format!("{n} images are"),
+            },
+            relative_name(image, root)
+        ))
+    }
+}
+
+/// Skips images that do not exist; the label reader counts them. A name without an ending may be that of a picture in one of
+/// the usual folders.
 fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
     let at: Arc<Path> = root.into();
     let folders = ["images", "JPEGImages"].map(|name| root.join(name));
+    let mut by_stem: Option<HashMap<String, Option<PathBuf>>> = None;
     for name in formats::image_names(file)? {
         let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
-        let image = find_path(root, file, &name).or_else(below);
+        let mut image = find_path(root, file, &name).or_else(below);
+        if image.is_none() && !is_image(Path::new(&name)) {
+            let by_stem = match &mut by_stem {
+                Some(by_stem) => by_stem,
+                none => none.insert(images_by_stem(root)?),
+            };
+            image = by_stem.get(&name).cloned().flatten();
+        }
         images.extend(image.map(|image| listed(root, image, &at)));
         progress.count(1);
     }
     Ok(())
 }
 
-/// A listed path is absolute, or relative to the data set or to the list file.
+/// All images of the data set by their names without endings; `None` for a name that several have.
+fn images_by_stem(root: &Path) -> Result<HashMap<String, Option<PathBuf>>> {
+    let mut by_stem = HashMap::new();
+    for image in walk(root)? {
+        let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        by_stem.entry(stem).and_modify(|one| *one = None).or_insert(Some(image));
+    }
+    Ok(by_stem)
+}
+
+/// The reason why none of the images that a label file names is there, with one of its names beside one that exists.
+pub fn none_named(root: &Path, file: &Path) -> Option<String> {
+    let names = formats::image_names(file).ok()?;
+    let first = names.first()?;
+    let there = walk(root).ok()?.first().map_or("there is no image".to_owned(), |image| {
+        format!("an image that is there is `{}`", relative_name(image, root))
+    });
+    Some(format!(
+        "none of the {} that it names is in {} (first: `{first}`; {there}): correct the names, or name the folder of the images in a data.yaml",
+        count_of(names.len(), "image"),
+        root.display()
+    ))
+}
+
+/// A listed path is absolute, or relative to the data set or to the list file. A backslash separates its parts, unless a file
+/// has one in its name.
 fn find_path(root: &Path, file: &Path, line: &str) -> Option<PathBuf> {
-    let line = line.strip_prefix("./").unwrap_or(line);
     let beside = file.parent().unwrap_or(root);
-    [root.join(line), beside.join(line)].into_iter().find(|path| path.is_file())
+    let find = |line: &str| {
+        let line = line.strip_prefix("./").unwrap_or(line);
+        [root.join(line), beside.join(line)].into_iter().find(|path| path.is_file())
+    };
+    find(line).or_else(|| line.contains('\\').then(|| find(&line.replace('\\', "/"))).flatten())
 }
 
 fn missing_path(root: &Path, place: &Place, line: &str) -> Error {

@@ -5,6 +5,7 @@ pub(crate) mod faults;
 mod fold;
 mod groups;
 mod held_out;
+mod label_files;
 mod labels;
 mod levels;
 mod listing;

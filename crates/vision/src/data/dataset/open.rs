@@ -4,7 +4,7 @@ use super::faults::Faults;
 use super::held_out::{Division, Properties};
 use super::sample::Sample;
 use super::splits::list_images;
-use super::{Dataset, OpenOptions, groups, held_out, labels, levels};
+use super::{Dataset, OpenOptions, groups, held_out, label_files, labels, levels};
 use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration, explained};
 use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
@@ -107,8 +107,11 @@ fn open(
         notes,
         problems,
     };
-    let unseen = dataset.absent_from_training();
-    dataset.problems.extend(unseen);
+    // Labels that could not be read may be those of the class.
+    if !opening.faults.are_found() {
+        let unseen = dataset.absent_from_training();
+        dataset.problems.extend(unseen);
+    }
     // A declared validation split is the user's choice.
     if division != Division::Declared && !dataset.val.is_empty() {
         let absent = dataset.absent_from_validation();
@@ -228,18 +231,27 @@ fn read_labels(
         notes.push(format!("{}: classes in the order of their file: {}", task.name, list_some(&classes, 12)));
         task.names = Some(classes);
     }
-    let read = |(i, image): (usize, &Listed)| {
-        let reading = reader.read(task, i, image).map(|reading| measured(task, reading, image));
-        progress.count(1);
-        reading
+    let read_all = |reader: &Reader| -> Vec<Result<Reading>> {
+        let read = |(i, image): (usize, &Listed)| {
+            let reading = reader.read(task, i, image).map(|reading| measured(task, reading, image));
+            progress.count(1);
+            reading
+        };
+        images.all.par_iter().enumerate().map(read).collect()
     };
-    let outcomes: Vec<_> = images.all.par_iter().enumerate().map(read).collect();
+    let mut outcomes = read_all(&reader);
+    if reader.reconsiders() {
+        progress.begin("reading labels again", images.all.len());
+        outcomes = read_all(&reader);
+    }
     let mut readings = faults.readings(outcomes)?;
     notes.extend(reader.notes());
     drop(reader);
     if faults.pass(labels::check_label_files(task, &readings, declares_missing))?.is_none() {
         return Ok(None);
     }
+    label_files::shared(task, &mut readings, &images.all, root, faults)?;
+    notes.extend(label_files::of_no_image(task, &readings, &images.all, root));
     faults.collect_findings(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));
     let raw_labels = Readings { all: &readings, class_images: images.class_images() };

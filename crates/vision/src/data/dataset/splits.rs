@@ -3,7 +3,7 @@
 use super::faults::Faults;
 use super::held_out::Division;
 use super::{OpenOptions, listing};
-use crate::data::declaration::{Declaration, LabelsFrom, Split};
+use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
 use crate::data::formats::{Images, Listed};
 use crate::data::images::decode::EXTENSIONS;
 use crate::data::progress::Progress;
@@ -30,7 +30,8 @@ pub fn list_images(
     options.val_fraction.map_or(Ok(()), check_fraction)?;
     let mut splits = Vec::new();
     for split in Split::ALL {
-        let (found, names) = listing::list(&declared.root, &declared.splits[split as usize], faults, progress)?;
+        let sources = &declared.splits[split as usize];
+        let (found, names) = listing::list(&declared.root, sources, faults, &mut declared.notes, progress)?;
         report_aliases(declared, split, &names.aliases, faults)?;
         declared.notes.extend(names.own.iter().map(|(folder, what)| {
             format!("{}/ is left out: it holds {what}, not training images", relative_name(folder, &declared.root))
@@ -38,8 +39,22 @@ pub fn list_images(
         if found.is_empty()
             && let Some(source) = declared.splits[split as usize].first()
         {
-            let message = format!("the {} split holds no image ({} are read)", split.word(), EXTENSIONS.join(", "));
-            if split != Split::Test && !options.undivided {
+            let is_needed = split != Split::Test && !options.undivided;
+            // The lines of a list that name no image say more than that there is none.
+            if is_needed && let Some(fault) = faults.take_first_of(source.path()) {
+                return Err(fault);
+            }
+            let named = match source {
+                Source::Labels(file) => listing::none_named(&declared.root, file),
+                Source::Folder(_) | Source::List(_) => None,
+            };
+            let empty = || format!("the {} split holds no image ({} are read)", split.word(), EXTENSIONS.join(", "));
+            let is_named = named.is_some();
+            let message = named.unwrap_or_else(empty);
+            if is_needed && is_named {
+                return Err(Error::data(source.path(), None, message));
+            }
+            if is_needed {
                 let message = format!("{message}: put images there or correct the declaration");
                 return Err(Error::data(source.path(), None, message));
             }

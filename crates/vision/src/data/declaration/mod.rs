@@ -106,13 +106,32 @@ pub struct LabelFile {
     pub split: Option<Split>,
 }
 
-/// The numbers after the four box coordinates in a YOLO row.
+/// The meaning of rows with more numbers than a class and a box, in YOLO label files.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum YoloRows {
-    /// None, or the row is a polygon.
+    /// As the rows show: polygons, or keypoints if every row fits them.
     BoxesOrPolygons,
-    /// Keypoints, which are ignored.
+    /// Polygons in any case.
+    Polygons,
+    /// A box and its keypoints, which are ignored.
     Keypoints,
+    /// Predictions: a box and its confidence, or a confidence and the number of a track, which are ignored.
+    Predictions,
+}
+
+impl YoloRows {
+    /// The word for `rows:` in data.yaml; `None` for what is assumed without it.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            YoloRows::BoxesOrPolygons => None,
+            YoloRows::Polygons => Some("polygons"),
+            YoloRows::Keypoints => Some("keypoints"),
+            YoloRows::Predictions => Some("predictions"),
+        }
+    }
+
+    /// All that `rows:` can ask for.
+    pub const WRITTEN: [YoloRows; 3] = [YoloRows::Polygons, YoloRows::Keypoints, YoloRows::Predictions];
 }
 
 /// An error in the user's files, with more sentences after its own.

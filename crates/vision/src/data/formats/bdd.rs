@@ -4,9 +4,10 @@
 
 use super::bdd_file::{BddFile, FrameBox};
 use super::columns::class_word;
+use super::corners::Found;
 use super::listed::Images;
 use super::matching::{Matches, Names, check_unused, match_images};
-use super::{Cache, Raw, RawBox, RawClass, Reading, Remark, Word};
+use super::{Cache, Raw, RawBox, RawClass, Reading, Word};
 use crate::data::declaration::{LabelFile, TaskDeclaration};
 use crate::error::{Error, Result};
 use crate::reading::{List, Place, Spot, did_you_mean, list_some};
@@ -90,21 +91,18 @@ impl BddReader {
         let Some(written) = &frame.boxes else {
             return Ok(super::not_mentioned(task, path));
         };
-        let mut boxes = Vec::with_capacity(written.len());
+        let mut boxes = Found::default();
         for found @ &FrameBox { label, xyxy, ignore, .. } in written {
             let Some(category) = file.category(found).filter(|name| !name.is_empty()) else {
                 let message = format!("labels[{label}] has a box and no `category`: give its class");
                 reading.faults.push(reading.place.error(message));
                 continue;
             };
-            if xyxy[2] <= xyxy[0] || xyxy[3] <= xyxy[1] {
-                reading.remarks.push((Remark::DegenerateBox, reading.place.clone()));
-                continue;
-            }
+            let Some(xyxy) = boxes.in_order(xyxy, reading.place.spot, &mut reading) else { continue };
             let class = RawClass { word: Word::Name(category.into()), spot: reading.place.spot };
-            boxes.push(RawBox { class, xyxy, ignore });
+            boxes.boxes.push(RawBox { class, xyxy, ignore });
         }
-        reading.raw = Raw::Boxes(boxes);
+        boxes.finish(&mut reading);
         Ok(reading)
     }
 }

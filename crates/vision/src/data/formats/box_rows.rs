@@ -1,91 +1,24 @@
-//! CSV files with one row per box: `filename,width,height,class,xmin,ymin,xmax,ymax` from TensorFlow and Roboflow,
-//! `path,x1,y1,x2,y2,class_name` without a header from keras-retinanet, and Open Images' boxes as fractions of the
-//! picture. A row with only a file name means *labelled, nothing there*; an image without a row is unlabelled.
+//! CSV files with one row per box, in the columns that `box_columns` finds. A row with only a file name means *labelled,
+//! nothing there*; an image without a row is unlabelled.
 
+use super::box_columns::{Layout, class_descriptions};
+use super::corners::Found;
 use super::listed::{Images, Listed};
 use super::matching::{Matches, Names, check_unused, match_images};
-use super::records::{Records, first_record};
+use super::records::Records;
 use super::table::normal;
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes::Xyxy;
 use crate::data::declaration::{LabelFile, TaskDeclaration};
 use crate::data::images::decode;
+use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
-use crate::reading::{Place, Spot};
+use crate::reading::{Place, Spot, count_of};
 use csv::StringRecord;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Accepted column names in lower case, for the image, the class and the four edges.
-const FILE: [&str; 7] = ["filename", "file_name", "file", "path", "image", "image_path", "imageid"];
-const CLASS: [&str; 5] = ["class", "class_name", "label", "category", "labelname"];
-const EDGES: [[&str; 3]; 4] =
-    [["xmin", "x1", "x_min"], ["ymin", "y1", "y_min"], ["xmax", "x2", "x_max"], ["ymax", "y2", "y_max"]];
-const IGNORE: [&str; 4] = ["isgroupof", "iscrowd", "difficult", "ignore"];
-/// The columns of keras-retinanet's files, which have no header.
-const HEADERLESS: [&str; 6] = ["path", "x1", "y1", "x2", "y2", "class_name"];
-
-/// The positions of a file's columns.
-struct Layout {
-    file: usize,
-    class: usize,
-    edges: [usize; 4],
-    /// The columns of the picture's width and height, if there are any.
-    size: [Option<usize>; 2],
-    ignore: Option<usize>,
-    /// Whether edges are fractions of the picture, as in Open Images.
-    parts: bool,
-    header: Vec<String>,
-}
-
-impl Layout {
-    /// The layout of a file from its first row; `None` if the rows are not boxes.
-    fn of(first: &StringRecord) -> Option<Layout> {
-        let names: Vec<String> = first.iter().map(|cell| cell.trim_matches('"').to_ascii_lowercase()).collect();
-        let at = |spellings: &[&str]| spellings.iter().find_map(|word| names.iter().position(|name| name == word));
-        if let (Some(file), Some(class)) = (at(&FILE), at(&CLASS))
-            && let [Some(x1), Some(y1), Some(x2), Some(y2)] = EDGES.map(|edge| at(&edge))
-        {
-            let parts = names[file] == "imageid" && names[class] == "labelname";
-            return Some(Layout {
-                file,
-                class,
-                edges: [x1, y1, x2, y2],
-                size: [at(&["width"]), at(&["height"])],
-                ignore: at(&IGNORE),
-                parts,
-                header: first.iter().map(str::to_string).collect(),
-            });
-        }
-        let cells: Vec<&str> = first.iter().collect();
-        let [path, edges @ .., _] = cells.as_slice() else {
-            return None;
-        };
-        let blank = edges.iter().all(|cell| cell.is_empty());
-        let numbers = edges.iter().all(|cell| cell.parse::<f32>().is_ok());
-        let rows = cells.len() == 6 && decode::is_image(Path::new(path)) && (blank || numbers);
-        rows.then(|| Layout {
-            file: 0,
-            class: 5,
-            edges: [1, 2, 3, 4],
-            size: [None; 2],
-            ignore: None,
-            parts: false,
-            header: Vec::new(),
-        })
-    }
-
-    fn column(&self, at: usize) -> &str {
-        self.header.get(at).map_or_else(|| HEADERLESS[at.min(5)], String::as_str)
-    }
-}
-
-/// Whether `file` has one row per box.
-pub fn is_box_rows(file: &Path) -> bool {
-    first_record(file).is_some_and(|first| Layout::of(&first).is_some())
-}
 
 pub struct BoxFile {
     path: Arc<Path>,
@@ -96,7 +29,9 @@ pub struct BoxFile {
     rows: Vec<Row>,
     /// Each class name once; many boxes share it.
     classes: HashSet<Arc<str>>,
-    /// Rows that could not be interpreted; others in the file may be valid.
+    /// For each image with wrong rows, the line and the message of each.
+    wrong: HashMap<usize, Vec<(usize, String)>>,
+    /// Rows that could not be interpreted and name no image.
     faults: Vec<Error>,
 }
 
@@ -125,7 +60,7 @@ impl BoxFile {
         let mut record = StringRecord::new();
         let mut line = records.read(&mut record).ok().flatten();
         let Some(layout) = line.and_then(|_| Layout::of(&record)) else {
-            let message = "no table of boxes: expected the columns filename, class, xmin, ymin, xmax, ymax, or rows of path,x1,y1,x2,y2,class";
+            let message = "no table of boxes: expected the columns filename, class, xmin, ymin, xmax, ymax (or x, y, w, h, or bbox), or rows of path,x1,y1,x2,y2,class";
             return Err(Error::data(path, Some(1), message));
         };
         let mut file = BoxFile {
@@ -135,6 +70,7 @@ impl BoxFile {
             by_name: HashMap::new(),
             rows: Vec::new(),
             classes: HashSet::new(),
+            wrong: HashMap::new(),
             faults: Vec::new(),
         };
         if !file.layout.header.is_empty() {
@@ -166,7 +102,7 @@ impl BoxFile {
     fn take(&mut self, record: &StringRecord, line: usize) -> Result<()> {
         let place = Place::at(&self.path, Spot::line(line));
         let layout = &self.layout;
-        let expected = if layout.header.is_empty() { HEADERLESS.len() } else { layout.header.len() };
+        let expected = layout.width();
         if record.len() != expected {
             let of = if layout.header.is_empty() { "path,x1,y1,x2,y2,class has" } else { "the header has" };
             let message = format!("{} cells, but {of} {expected}: quote cells that hold a comma", record.len());
@@ -178,38 +114,76 @@ impl BoxFile {
             let column = layout.column(layout.file);
             return Err(place.error(format!("no file name in column `{column}`: name the image or remove the row")));
         }
-        let columns = [&layout.edges[..], &[layout.class]].concat();
+        let columns = layout.of_boxes();
         let blank = columns.iter().filter(|at| cell(**at).is_empty()).count();
         let row = match blank {
-            0 => Some(row(layout, &cell, &place, &mut self.classes)?),
-            n if n == columns.len() => None,
+            0 => row(layout, &cell, line, &mut self.classes).map(Some),
+            n if n == columns.len() => Ok(None),
             _ => {
                 let at = columns.iter().find(|at| cell(**at).is_empty()).copied().unwrap_or_default();
-                let message = format!(
+                Err(format!(
                     "column `{}` is blank: fill it, or leave all of class and edges blank where nothing is there",
                     layout.column(at)
-                );
-                return Err(place.error(message));
+                ))
             }
         };
         let images = &mut self.images;
+        let is_empty = matches!(row, Ok(None));
         let index = *self.by_name.entry(name.clone()).or_insert_with(|| {
-            images.push(ImageRows { name, line, rows: 0..0, empty: row.is_none() });
+            images.push(ImageRows { name, line, rows: 0..0, empty: is_empty });
             images.len() - 1
         });
         let image = &mut images[index];
-        if image.empty != row.is_none() {
-            let message = format!(
+        let message = match row {
+            Err(message) => message,
+            Ok(_) if image.empty != is_empty => format!(
                 "`{}` has a row without a box and a row with one (first: line {}): remove one of them",
                 image.name, image.line
-            );
-            return Err(place.error(message));
-        }
-        if let Some(row) = row {
-            image.rows.end += 1;
-            self.rows.push(Row { image: index as u32, ..row });
-        }
+            ),
+            Ok(Some(row)) => {
+                image.rows.end += 1;
+                self.rows.push(Row { image: index as u32, ..row });
+                return Ok(());
+            }
+            Ok(None) => return Ok(()),
+        };
+        self.wrong.entry(index).or_default().push((line, message));
         Ok(())
+    }
+
+    /// Replaces Open Images' codes such as `/m/01yrx` by the names in a table beside the file; a note says which table it was.
+    fn name_classes(&mut self, root: &Path) -> Option<String> {
+        if !self.classes.iter().any(|class| class.starts_with("/m/")) {
+            return None;
+        }
+        let shown = relative_name(&self.path, root);
+        let Some((table, names)) = class_descriptions(&self.path, root) else {
+            return Some(format!(
+                "{shown}: classes are called by their codes; to name them, put class-descriptions-boxable.csv beside this file"
+            ));
+        };
+        let unnamed: Vec<&str> =
+            self.classes.iter().map(|code| &**code).filter(|code| !names.contains_key(*code)).collect();
+        let unnamed = match unnamed.len() {
+            0 => String::new(),
+            n => format!(
+                "; {} not in it and called by {} code",
+                count_of(n, "class"),
+                if n == 1 { "its" } else { "their" }
+            ),
+        };
+        for row in &mut self.rows {
+            if let Some(name) = names.get(&*row.class) {
+                row.class = name.clone();
+            }
+        }
+        Some(format!("{shown}: the names of classes are those of {}{unnamed}", relative_name(&table, root)))
+    }
+
+    /// The faults of the rows of an image.
+    fn wrong_rows(&self, image: usize) -> impl Iterator<Item = Error> {
+        let wrong = self.wrong.get(&image).into_iter().flatten();
+        wrong.map(|(line, message)| Error::data(&self.path, Some(*line), message.as_str()))
     }
 
     fn entry(&self, index: usize) -> (String, Place) {
@@ -218,28 +192,24 @@ impl BoxFile {
     }
 }
 
+/// The class of all boxes in a table without a column of classes.
+pub const ONLY_CLASS: &str = "object";
+
 /// Parses a row with a box; its image is set by the caller.
 fn row<'a>(
     layout: &Layout,
     cell: &dyn Fn(usize) -> &'a str,
-    place: &Place,
+    line: usize,
     classes: &mut HashSet<Arc<str>>,
-) -> Result<Row> {
-    let mut edges = [0.0; 4];
-    for (edge, at) in edges.iter_mut().zip(layout.edges) {
-        let number = cell(at).parse::<f32>().ok().filter(|v| v.is_finite());
-        *edge = number.ok_or_else(|| {
-            let unit = if layout.parts { "a fraction of the picture from 0 to 1" } else { "a number of pixels" };
-            place.error(format!("column `{}` holds `{}`: expected {unit}", layout.column(at), cell(at)))
-        })?;
-    }
+) -> Result<Row, String> {
+    let edges = layout.edges(cell)?;
     let flag = layout.ignore.map(|at| cell(at).to_ascii_lowercase());
-    let class = cell(layout.class);
+    let class = layout.class.map_or(ONLY_CLASS, cell);
     let class = classes.get(class).cloned().unwrap_or_else(|| class.into());
     classes.insert(class.clone());
     Ok(Row {
         image: 0,
-        line: place.spot.line_number().unwrap_or(0) as u32,
+        line: line as u32,
         class,
         edges,
         size: layout.size.map(|at| cell(at?).parse().ok()),
@@ -268,8 +238,18 @@ impl BoxRowsReader {
         });
         let names: Vec<Names> = names.collect();
         let matches = match_images(&names, root, images)?;
-        let notes = check_unused(&names, &matches, root, &images.all)?;
-        let faults = opened.iter_mut().flat_map(|file| std::mem::take(&mut file.faults)).collect();
+        let mut notes = check_unused(&names, &matches, root, &images.all)?;
+        let mut faults: Vec<Error> = opened.iter_mut().flat_map(|file| std::mem::take(&mut file.faults)).collect();
+        // The rows of an image that is not in this data set belong to nobody who would report them.
+        let matched: HashSet<(usize, usize)> = matches.iter().flatten().copied().collect();
+        for (f, file) in opened.iter().enumerate().filter(|(_, file)| !file.wrong.is_empty()) {
+            let unmatched = (0..file.images.len()).filter(|image| !matched.contains(&(f, *image)));
+            faults.extend(unmatched.flat_map(|image| file.wrong_rows(image)));
+        }
+        for file in &mut opened {
+            notes.extend(file.layout.note(&relative_name(&file.path, root)));
+            notes.extend(file.name_classes(root));
+        }
         // Every image now has its rows, so the names are no longer needed.
         opened.iter_mut().for_each(|file| file.by_name = HashMap::new());
         Ok(BoxRowsReader { matches, notes, faults, files: opened })
@@ -282,6 +262,7 @@ impl BoxRowsReader {
         let (file, entry) = (&self.files[f], &self.files[f].images[i]);
         let rows = &file.rows[entry.rows.start as usize..entry.rows.end as usize];
         let mut reading = Reading::at(Raw::Unlabelled, Place::at(&file.path, Spot::line(entry.line)));
+        reading.faults = file.wrong_rows(i).collect();
         let mut scale = [1.0; 2];
         if file.layout.parts && !rows.is_empty() {
             let Ok([width, height]) = decode::dimensions(&image.image) else {
@@ -290,25 +271,21 @@ impl BoxRowsReader {
             };
             scale = [width as f32, height as f32];
         }
-        let mut found = Vec::with_capacity(rows.len());
+        let mut found = Found::default();
         for row in rows {
-            let [x1, y1, x2, y2] = row.edges;
             let spot = Spot::Line(row.line);
-            if x2 <= x1 || y2 <= y1 {
-                reading.remarks.push((Remark::DegenerateBox, Place::at(&file.path, spot)));
-                continue;
-            }
+            let Some([x1, y1, x2, y2]) = found.in_order(row.edges, spot, &mut reading) else { continue };
             let beyond = |end: f32, size: Option<f32>| size.is_some_and(|size| size > 0.0 && end > size);
             if beyond(x2, row.size[0]) || beyond(y2, row.size[1]) {
                 reading.remarks.push((Remark::BeyondImage, Place::at(&file.path, spot)));
             }
-            found.push(RawBox {
+            found.boxes.push(RawBox {
                 class: RawClass { word: Word::Name(row.class.clone()), spot },
                 xyxy: [x1 * scale[0], y1 * scale[1], x2 * scale[0], y2 * scale[1]],
                 ignore: row.ignore,
             });
         }
-        reading.raw = Raw::Boxes(found);
+        found.finish(&mut reading);
         Ok(reading)
     }
 }

@@ -1,13 +1,14 @@
 //! COCO instance annotations as labels of a detection task: sparse category ids become names, a crowd becomes a region
 //! to ignore, and a listed image without annotations is *labelled, nothing there*.
 
-use super::coco::{self, CocoAnnotations};
+use super::coco_entries::{self, CocoEntries, CocoId};
+use super::corners::Found;
 use super::listed::Images;
 use super::matching::{Matches, Names, check_unused, match_images};
 use super::table::normal;
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes;
-use crate::data::declaration::{LabelFile, TaskDeclaration};
+use crate::data::declaration::{LabelFile, Split, TaskDeclaration};
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
 use crate::reading::{List, Place, Spot, count_of};
@@ -24,18 +25,20 @@ pub struct CocoReader {
     /// In the order of category ids in the file.
     pub classes: Vec<String>,
     pub notes: Vec<String>,
-    /// Annotations that could not be interpreted.
+    /// Entries that could not be interpreted and belong to no image.
     pub faults: Vec<Error>,
 }
 
 struct CocoFile {
     path: Arc<Path>,
-    content: CocoAnnotations,
+    content: CocoEntries,
     by_name: HashMap<Arc<str>, usize>,
     /// The valid annotations sorted by image, and the start of each image's annotations in this order.
     order: Vec<u32>,
     starts: Vec<u32>,
-    names: HashMap<i64, Arc<str>>,
+    names: HashMap<CocoId, Arc<str>>,
+    /// For each image with a wrong entry, the position and the message of each.
+    wrong: HashMap<usize, Vec<(Spot, String)>>,
     faults: Vec<Error>,
 }
 
@@ -43,20 +46,30 @@ impl CocoReader {
     pub fn open(files: &[LabelFile], root: &Path, images: &Images) -> Result<Self> {
         let mut notes = Vec::new();
         let mut opened: Vec<CocoFile> =
-            files.iter().map(|file| CocoFile::open(&file.path, root, &mut notes)).collect::<Result<_>>()?;
+            files.iter().map(|file| CocoFile::open(file, files.len() > 1, root, &mut notes)).collect::<Result<_>>()?;
         let entries: Vec<_> = opened.iter().map(|file| |image: usize| file.entry(image)).collect();
         let names = opened.iter().zip(files).zip(&entries).map(|((file, at), entry)| Names {
             file: at,
             noun: "image",
             by_name: &file.by_name,
             entry,
-            count: file.content.images.len(),
+            count: file.content.images.all.len(),
         });
         let names: Vec<Names> = names.collect();
         let matches = match_images(&names, root, images)?;
         notes.extend(check_unused(&names, &matches, root, &images.all)?);
         let classes = class_names(&opened, root, &mut notes);
-        let faults = opened.iter_mut().flat_map(|file| std::mem::take(&mut file.faults)).collect();
+        let mut faults: Vec<Error> = opened.iter_mut().flat_map(|file| std::mem::take(&mut file.faults)).collect();
+        // An entry of an image that is not in this data set belongs to nobody who would report it.
+        let matched: HashSet<(usize, usize)> = matches.iter().flatten().copied().collect();
+        for (f, file) in opened.iter().enumerate() {
+            let mut unmatched: Vec<_> =
+                file.wrong.iter().filter(|(image, _)| !matched.contains(&(f, **image))).collect();
+            unmatched.sort_by_key(|(image, _)| **image);
+            faults.extend(
+                unmatched.into_iter().flat_map(|(_, wrong)| wrong).map(|(spot, text)| spot.error(&file.path, text)),
+            );
+        }
         // Every image now has its entry, so the names are no longer needed.
         opened.iter_mut().for_each(|file| file.by_name = HashMap::new());
         Ok(CocoReader { matches, classes, notes, faults, files: opened })
@@ -68,95 +81,159 @@ impl CocoReader {
         };
         let file = &self.files[f];
         let mut reading = Reading::at(Raw::Unlabelled, Place::at(&file.path, Spot::entry(List::Images, image)));
-        let stated = &file.content.images[image];
-        let own = file.annotations_of(image);
-        let mut found = Vec::with_capacity(own.len());
-        for &index in own {
-            let annotation = &file.content.annotations[index as usize];
+        let wrong = file.wrong.get(&image).into_iter().flatten();
+        reading.faults = wrong.map(|(spot, text)| spot.error(&file.path, text)).collect();
+        let Some(annotations) = &file.content.annotations else {
+            return Ok(reading);
+        };
+        let [width, height] = file.content.images.all[image].size;
+        let mut found = Found::default();
+        for &index in file.annotations_of(image) {
+            let annotation = &annotations.all[index as usize];
             let [x, y, w, h] = annotation.bbox;
             let spot = Spot::Entry(List::Annotations, index);
-            if w <= 0.0 || h <= 0.0 {
-                reading.remarks.push((Remark::DegenerateBox, Place::at(&file.path, spot)));
+            let Some([x1, y1, x2, y2]) = found.in_order([x, y, x + w, y + h], spot, &mut reading) else {
                 continue;
-            }
+            };
             let beyond = |end: f64, size: Option<f64>| size.is_some_and(|size| size > 0.0 && end > size + ROUNDING);
-            if beyond(x + w, stated.width) || beyond(y + h, stated.height) {
+            if beyond(x2, width) || beyond(y2, height) {
                 reading.remarks.push((Remark::BeyondImage, Place::at(&file.path, spot)));
             }
-            let name = file.names[&annotation.category_id].clone();
-            found.push(RawBox {
+            let name = file.names[&annotation.category].clone();
+            found.boxes.push(RawBox {
                 class: RawClass { word: Word::Name(name), spot },
-                xyxy: boxes::from_xywh([x, y, w, h].map(|v| v as f32)),
+                xyxy: boxes::from_xywh([x1, y1, x2 - x1, y2 - y1].map(|v| v as f32)),
                 ignore: annotation.iscrowd,
             });
         }
-        reading.raw = Raw::Boxes(found);
+        found.finish(&mut reading);
         Ok(reading)
     }
 }
 
 impl CocoFile {
-    fn open(path: &Path, root: &Path, notes: &mut Vec<String>) -> Result<Self> {
-        let mut content = coco::read_annotations(path)?;
+    fn open(at: &LabelFile, is_one_of_several: bool, root: &Path, notes: &mut Vec<String>) -> Result<Self> {
+        let path = &at.path;
+        let mut content = coco_entries::read(path)?;
         let error = |message: &str| Err(Error::data(path, None, message));
-        if content.categories.is_empty() {
+        let is_unlabelled = content.annotations.is_none();
+        let may_be_unlabelled = at.split == Some(Split::Test) || (at.split.is_none() && is_one_of_several);
+        if is_unlabelled && !may_be_unlabelled {
+            return error("no `annotations`: list the boxes of all images there, `[]` if there are none");
+        }
+        if content.categories.all.is_empty() && !is_unlabelled {
             return error("`categories` is empty: list each class with its id and name");
         }
-        if content.images.is_empty() {
+        if content.images.all.is_empty() {
             return error("`images` is empty: list each image with its id and file_name");
         }
-        let mut names = HashMap::new();
-        for (i, category) in content.categories.iter().enumerate() {
-            let name = category.name.trim();
-            if name.is_empty() {
-                return Err(Spot::entry(List::Categories, i).error(path, "no `name`: name the class"));
-            }
-            names.insert(category.id, Arc::from(name));
+        if is_unlabelled {
+            notes.push(format!(
+                "{}: no `annotations`, so its {} unlabelled",
+                relative_name(path, root),
+                match content.images.all.len() {
+                    1 => "image is".to_owned(),
+                    n => format!("{n} images are"),
+                }
+            ));
         }
-        let mut by_name = HashMap::with_capacity(content.images.len());
-        let mut by_id = HashMap::with_capacity(content.images.len());
-        for (i, image) in content.images.iter().enumerate() {
-            let spot = Spot::entry(List::Images, i);
-            let name = normal(&image.file_name);
-            if name.is_empty() {
-                return Err(spot.error(path, "no `file_name`: give the path relative to the images"));
-            }
-            if let Some(before) = by_name.insert(name.into(), i) {
-                let message = format!("`{}` is images[{before}] already: list every image once", image.file_name);
-                return Err(spot.error(path, message));
-            }
-            by_id.insert(image.id, i);
+        if let Some((i, message)) = content.categories.faults.first() {
+            return Err(Spot::entry(List::Categories, *i).error(path, message));
         }
-        // One index beyond the images stands for annotations without a valid image or category.
-        let (unknown, mut image_indices) = (content.images.len(), Vec::with_capacity(content.annotations.len()));
-        let (mut unlisted, mut faults) = (Vec::new(), Vec::new());
-        for (i, annotation) in content.annotations.iter().enumerate() {
-            if !names.contains_key(&annotation.category_id) {
-                let message = format!(
-                    "category {} is not among the {} of `categories`: correct it, or list it there",
-                    annotation.category_id,
-                    content.categories.len()
-                );
-                faults.push(Spot::entry(List::Annotations, i).error(path, message));
-                image_indices.push(unknown);
+        let mut names: HashMap<CocoId, Arc<str>> = HashMap::new();
+        let mut first = HashMap::new();
+        for (i, category) in content.categories.all.iter().enumerate() {
+            names.insert(category.id.clone(), Arc::from(category.name.as_str()));
+            if let Some(before) = first.insert(&category.id, i) {
+                return error(&same_id("categories", before, i, &category.id));
+            }
+        }
+        let mut wrong: HashMap<usize, Vec<(Spot, String)>> = HashMap::new();
+        for (i, message) in std::mem::take(&mut content.images.faults) {
+            wrong.entry(i).or_default().push((Spot::entry(List::Images, i), message));
+        }
+        let mut by_name: HashMap<Arc<str>, usize> = HashMap::with_capacity(content.images.all.len());
+        let mut by_id: HashMap<&CocoId, usize> = HashMap::with_capacity(content.images.all.len());
+        for (i, image) in content.images.all.iter().enumerate() {
+            let name = normal(&image.name);
+            if !name.is_empty() {
+                if let Some(&before) = by_name.get(name.as_str()) {
+                    let message = format!("`{}` is images[{before}] already: list every image once", image.name);
+                    wrong.entry(before).or_default().push((Spot::entry(List::Images, i), message));
+                } else {
+                    by_name.insert(name.into(), i);
+                }
+            }
+            if image.id == CocoId::Missing {
                 continue;
             }
-            image_indices.push(by_id.get(&annotation.image_id).copied().unwrap_or(unknown));
-            if image_indices[i] == unknown {
-                unlisted.push(i);
+            if let Some(&before) = by_id.get(&image.id) {
+                let message = same_id("images", before, i, &image.id);
+                // Nobody can say whose annotations they are.
+                for image in [before, i] {
+                    wrong.entry(image).or_default().push((Spot::File, message.clone()));
+                }
+            } else {
+                by_id.insert(&image.id, i);
             }
         }
-        if let Some(first) = unlisted.first() {
+        let mut faults = Vec::new();
+        // One index beyond the images stands for annotations without a valid image, box or category.
+        let unknown = content.images.all.len();
+        let (mut image_indices, mut unlisted, mut from_polygons) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(annotations) = &mut content.annotations {
+            image_indices.reserve_exact(annotations.all.len());
+            let mut wrong_entries = std::mem::take(&mut annotations.faults).into_iter().peekable();
+            for (i, annotation) in annotations.all.iter().enumerate() {
+                let spot = Spot::entry(List::Annotations, i);
+                let image = by_id.get(&annotation.image).copied();
+                let as_written = wrong_entries.next_if(|(at, _)| *at == i).map(|(_, message)| message);
+                let message = as_written.or_else(|| {
+                    let count = content.categories.all.len();
+                    (!names.contains_key(&annotation.category)).then(|| {
+                        format!(
+                            "category {} is not among the {count} of `categories`: correct it, or list it there",
+                            annotation.category
+                        )
+                    })
+                });
+                if message.is_none() && annotation.from_polygon {
+                    from_polygons.push(i);
+                }
+                image_indices.push(match (message, image) {
+                    (None, Some(image)) => image,
+                    (Some(message), Some(image)) => {
+                        wrong.entry(image).or_default().push((spot, message));
+                        unknown
+                    }
+                    (Some(message), None) => {
+                        faults.push(spot.error(path, message));
+                        unknown
+                    }
+                    (None, None) => {
+                        unlisted.push(i);
+                        unknown
+                    }
+                });
+            }
+        }
+        if let (Some(first), Some(annotations)) = (unlisted.first(), &content.annotations) {
             notes.push(format!(
                 "{}: {} of images that are not listed, left out (first: annotations[{first}], image {})",
                 relative_name(path, root),
                 count_of(unlisted.len(), "annotation"),
-                content.annotations[*first].image_id
+                annotations.all[*first].image
+            ));
+        }
+        if let Some(first) = from_polygons.first() {
+            notes.push(format!(
+                "{}: {} without `bbox`, for which the bounds of the polygon are used (first: annotations[{first}])",
+                relative_name(path, root),
+                count_of(from_polygons.len(), "annotation")
             ));
         }
         let (order, starts) = by_image(&image_indices, unknown);
-        content.images.iter_mut().for_each(|image| image.file_name.shrink_to_fit());
-        Ok(CocoFile { path: path.into(), content, by_name, order, starts, names, faults })
+        Ok(CocoFile { path: path.as_path().into(), content, by_name, order, starts, names, wrong, faults })
     }
 
     fn annotations_of(&self, image: usize) -> &[u32] {
@@ -164,9 +241,14 @@ impl CocoFile {
     }
 
     fn entry(&self, image: usize) -> (String, Place) {
-        let name = self.content.images[image].file_name.clone();
+        let name = self.content.images.all[image].name.clone();
         (name, Place::at(&self.path, Spot::entry(List::Images, image)))
     }
+}
+
+/// The message about two entries of a list with one id.
+fn same_id(list: &str, before: usize, index: usize, id: &CocoId) -> String {
+    format!("{list}[{before}] and {list}[{index}] both have id {id}: each needs its own")
 }
 
 /// The annotation indices sorted by image, in file order, and the start of each image's part. A list per image would
@@ -191,26 +273,27 @@ fn by_image(image_indices: &[usize], images: usize) -> (Vec<u32>, Vec<u32>) {
 fn class_names<'a>(files: &'a [CocoFile], root: &Path, notes: &mut Vec<String>) -> Vec<String> {
     let (mut names, mut known) = (Vec::new(), HashSet::new());
     let of_annotations = |file: &'a CocoFile| {
-        file.content.annotations.iter().filter_map(|annotation| file.names.get(&annotation.category_id))
+        let all = file.content.annotations.iter().flat_map(|annotations| &annotations.all);
+        all.filter_map(|annotation| file.names.get(&annotation.category))
     };
     let used: HashSet<&str> = files.iter().flat_map(of_annotations).map(|name| &**name).collect();
     for file in files {
-        let mut categories: Vec<_> = file.content.categories.iter().collect();
-        categories.sort_by_key(|category| category.id);
+        let mut categories: Vec<_> = file.content.categories.all.iter().collect();
+        categories.sort_by(|a, b| a.id.cmp(&b.id));
         // The ids of the categories that name another one as theirs.
-        let mut below: HashMap<&str, Vec<i64>> = HashMap::new();
+        let mut below: HashMap<&str, Vec<&CocoId>> = HashMap::new();
         for category in &categories {
             if let Some(above) = category.supercategory.as_deref() {
-                below.entry(above).or_default().push(category.id);
+                below.entry(above).or_default().push(&category.id);
             }
         }
         for category in categories {
-            let name = category.name.trim();
+            let name = category.name.as_str();
             if !known.insert(name) {
                 continue;
             }
             // A category may name itself.
-            let is_above = below.get(name).is_some_and(|ids| ids[0] != category.id || ids.len() > 1);
+            let is_above = below.get(name).is_some_and(|ids| *ids[0] != category.id || ids.len() > 1);
             if is_above && !used.contains(name) {
                 known.remove(name);
                 let shown = relative_name(&file.path, root);

@@ -12,7 +12,7 @@ use crate::reading::{Place, Spot, did_you_mean, list_some};
 use crate::tasks::Content;
 use rayon::prelude::*;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// A task's columns in one or more tables, with the row of every image.
@@ -118,7 +118,13 @@ impl TableReader {
                 return Err(task.place.error(message));
             }
         }
-        let faults = tables.iter_mut().flat_map(|table| std::mem::take(&mut table.faults)).collect();
+        let mut faults: Vec<Error> = tables.iter_mut().flat_map(|table| std::mem::take(&mut table.faults)).collect();
+        // Those of images that are not in this data set belong to nobody who would report them.
+        let matched: HashSet<(usize, usize)> = matches.iter().flatten().copied().collect();
+        for (t, table) in tables.iter().enumerate().filter(|(_, table)| !table.wrong.is_empty()) {
+            let unmatched = (0..table.rows.len()).filter(|row| !matched.contains(&(t, *row)));
+            faults.extend(unmatched.flat_map(|row| table.wrong_rows(row)));
+        }
         let mut reader = TableReader { tables, columns: places, matches, notes: Vec::new(), faults };
         let files: Vec<LabelFile> =
             reader.tables.iter().map(|table| LabelFile { path: table.file.to_path_buf(), split: None }).collect();
@@ -145,6 +151,7 @@ impl TableReader {
             .collect();
         let place = Place::at(&table.file, Spot::line(row.line));
         let mut reading = Reading::at(Raw::Unlabelled, place);
+        reading.faults = table.wrong_rows(r).collect();
         let blanks = cells.iter().filter(|(_, value)| value.is_null()).count();
         if blanks > 0 {
             if blanks < cells.len() {

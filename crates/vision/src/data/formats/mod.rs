@@ -3,10 +3,14 @@
 
 mod bdd;
 mod bdd_file;
+mod box_columns;
 mod box_rows;
 pub mod coco;
+mod coco_entries;
+mod coco_fields;
 mod coco_labels;
 mod columns;
+mod corners;
 mod folder;
 mod form;
 mod form_file;
@@ -18,6 +22,7 @@ mod stems;
 pub mod table;
 mod voc;
 mod yolo;
+mod yolo_rows;
 
 use crate::data::declaration::{LabelsFrom, TaskDeclaration};
 use crate::data::forms::{Files, Form};
@@ -31,10 +36,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use bdd_file::BddFile;
-pub use box_rows::is_box_rows;
+pub use box_columns::is_box_rows;
 pub use folder::below_class;
 pub use form_file::FormFile;
 pub use listed::{Images, Listed};
+pub use voc::is_voc;
 
 /// The reading of an image that `file` does not mention: as given by `missing:`, otherwise unlabelled.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
@@ -100,7 +106,7 @@ impl Reader {
                 Reader::Table(columns::TableReader::csv(task, files, columns, key.as_deref(), root, images)?)
             }
             LabelsFrom::BoxRows { files } => Reader::BoxRows(box_rows::BoxRowsReader::open(files, root, images)?),
-            LabelsFrom::Yolo { dir, rows } => Reader::Yolo(yolo::YoloReader::new(dir.clone(), *rows, root)),
+            LabelsFrom::Yolo { dir, rows } => Reader::Yolo(yolo::YoloReader::new(&task.name, dir.clone(), *rows, root)),
             LabelsFrom::Voc { dir } => Reader::Voc(voc::VocReader::new(dir.clone())),
             LabelsFrom::Coco { files } => Reader::Coco(coco_labels::CocoReader::open(files, root, images)?),
             LabelsFrom::Bdd { files, attribute } => {
@@ -123,6 +129,14 @@ impl Reader {
             Reader::Coco(reader) => reader.read(task, index),
             Reader::Bdd(reader) => reader.read(task, index),
             Reader::Form(reader) => reader.read(task, index, image),
+        }
+    }
+
+    /// Whether the images must be read again, because all labels together mean something else than each alone suggests.
+    pub fn reconsiders(&mut self) -> bool {
+        match self {
+            Reader::Yolo(reader) => reader.reconsiders(),
+            _ => false,
         }
     }
 
@@ -153,6 +167,7 @@ impl Reader {
             Reader::Coco(reader) => reader.notes.clone(),
             Reader::Bdd(reader) => reader.notes.clone(),
             Reader::Form(reader) => reader.notes.clone(),
+            Reader::Yolo(reader) => reader.note().into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -194,8 +209,8 @@ pub fn image_names(file: &Path) -> Result<Vec<String>> {
     match json_kind(file) {
         Some(Json::Bdd) => Ok(BddFile::open(file)?.frames.iter().map(|frame| frame.name.to_string()).collect()),
         Some(Json::Coco) => {
-            let images = coco::read_annotations(file)?.images;
-            Ok(images.into_iter().map(|image| table::normal(&image.file_name)).collect())
+            let images = coco_entries::read(file)?.images.all.into_iter();
+            Ok(images.map(|image| table::normal(&image.name)).filter(|name| !name.is_empty()).collect())
         }
         None => {
             let message =

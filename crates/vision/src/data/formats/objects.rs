@@ -1,6 +1,7 @@
 //! Boxes in a cell of a metadata table, as in Hugging Face's data sets: parallel lists, or a list of objects.
 
 use super::columns::class_word;
+use super::corners::Found;
 use super::listed::Listed;
 use super::{Raw, RawBox, RawClass, Reading, Remark};
 use crate::boxes::{self, Xyxy};
@@ -63,17 +64,15 @@ pub fn read(column: &str, value: &Value, format: BoxFormat, image: &Listed, read
         size = [width as f32, height as f32];
     }
     let ignored = list(&IGNORE);
-    let mut found = Vec::with_capacity(boxes.len());
+    let mut found = Found::default();
     for (i, (numbers, name)) in boxes.iter().zip(classes).enumerate() {
         let xyxy = to_pixels(format, four(numbers).ok_or_else(expected)?, size);
-        if xyxy[2] <= xyxy[0] || xyxy[3] <= xyxy[1] {
-            reading.remarks.push((Remark::DegenerateBox, place.clone()));
-            continue;
-        }
+        let Some(xyxy) = found.in_order(xyxy, place.spot, reading) else { continue };
         let ignore = ignored.and_then(|flags| flags.get(i)).is_some_and(is_set);
-        found.push(RawBox { class: class(name)?, xyxy, ignore });
+        found.boxes.push(RawBox { class: class(name)?, xyxy, ignore });
     }
-    Ok(Raw::Boxes(found))
+    found.finish(reading);
+    Ok(std::mem::replace(&mut reading.raw, Raw::Unlabelled))
 }
 
 /// The four numbers of a box.

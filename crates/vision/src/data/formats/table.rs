@@ -30,6 +30,8 @@ pub struct Table {
     /// For each row its line, its kept cells in the order of `kept` (null if blank), and the image it names.
     pub rows: Vec<Row>,
     pub by_name: HashMap<Arc<str>, usize>,
+    /// For each row that another one contradicts, the line and the message of each.
+    pub wrong: HashMap<usize, Vec<(usize, String)>>,
     /// Rows that could not be interpreted; others may be valid.
     pub faults: Vec<Error>,
 }
@@ -86,7 +88,8 @@ impl Table {
         let key_column = if is_label { kept[at].clone() } else { kept.remove(at) };
         let by_name = HashMap::with_capacity(rows.len());
         let rows_there = Vec::with_capacity(rows.len());
-        let mut table = Table { file: file.into(), columns, kept, rows: rows_there, by_name, faults };
+        let wrong = HashMap::new();
+        let mut table = Table { file: file.into(), columns, kept, rows: rows_there, by_name, wrong, faults };
         for (line, mut cells) in rows {
             cells.resize(width, Value::Null);
             let name: Arc<str> = match &cells[at] {
@@ -102,12 +105,12 @@ impl Table {
                 cells.remove(at);
             }
             let cells = cells.into_boxed_slice();
-            if let Some(&before) = table.by_name.get(&name) {
-                let before: &Row = &table.rows[before];
+            if let Some(&at) = table.by_name.get(&name) {
+                let before: &Row = &table.rows[at];
                 if before.cells != cells {
                     let message =
                         format!("`{name}` has other labels on line {}: keep one of the two rows", before.line);
-                    table.faults.push(Error::data(file, Some(line), message));
+                    table.wrong.entry(at).or_default().push((line, message));
                 }
                 continue;
             }
@@ -129,6 +132,12 @@ impl Table {
 
     pub fn is_key(column: &str) -> bool {
         KEY_COLUMNS.contains(&column)
+    }
+
+    /// The faults of the rows that contradict this one.
+    pub fn wrong_rows(&self, row: usize) -> impl Iterator<Item = Error> {
+        let wrong = self.wrong.get(&row).into_iter().flatten();
+        wrong.map(|(line, message)| Error::data(&self.file, Some(*line), message.as_str()))
     }
 
     /// The image name and position of a row.

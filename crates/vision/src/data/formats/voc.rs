@@ -1,29 +1,48 @@
 //! Pascal VOC: one XML file per image, with pixels counted from 1 and the last one included.
 
+use super::corners::Found;
 use super::listed::Listed;
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
-use crate::data::declaration::TaskDeclaration;
-use crate::data::walk::relative_name;
+use crate::data::declaration::{Split, TaskDeclaration};
+use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::{Missing, Place, Spot, text};
 use quick_xml::Reader as XmlReader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::Event;
-use std::io::ErrorKind;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Whether a file is an annotation of Pascal VOC.
+pub fn is_voc(file: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = text::open(file).and_then(|file| file.take(1 << 12).read_to_end(&mut start));
+    read.is_ok() && String::from_utf8_lossy(&start).contains("<annotation")
+}
+
+/// Names of folders that hold label files and say nothing about their images.
+const OF_LABELS: [&str; 9] =
+    ["annotations", "annotation", "annots", "annot", "labels", "label", "xml", "xmls", "bboxes"];
 
 pub struct VocReader {
     dir: PathBuf,
+    /// All label files below `dir` by their names without endings, listed when one is not found in the usual places.
+    by_stem: OnceLock<HashMap<OsString, Vec<PathBuf>>>,
 }
 
 impl VocReader {
     pub fn new(dir: PathBuf) -> Self {
-        VocReader { dir }
+        VocReader { dir, by_stem: OnceLock::new() }
     }
 
     pub fn read(&self, task: &TaskDeclaration, image: &Listed) -> Result<Reading> {
         let candidates = self.files(image);
-        for file in &candidates {
+        let elsewhere = || self.elsewhere(image);
+        for file in candidates.iter().cloned().chain(std::iter::once_with(elsewhere).flatten()) {
+            let file = &file;
             match text::read(file) {
                 Ok(text) => return read_xml(file, &text),
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
@@ -39,16 +58,43 @@ impl VocReader {
         Ok(reading)
     }
 
-    /// `ID.xml` for `ID.jpg`, in one folder or in the images' folder structure; never empty.
+    /// `ID.xml` for `ID.jpg`, in one folder, in the images' folder structure, or beside the image; never empty.
     fn files(&self, image: &Listed) -> Vec<PathBuf> {
         let below = self.dir.join(relative_name(&image.image, &image.folder));
         let bare = self.dir.join(image.image.file_name().unwrap_or_default());
         let mut files = vec![bare, below];
+        files.extend(image.image.starts_with(&self.dir).then(|| image.image.clone()));
         for file in &mut files {
             file.set_extension("xml");
         }
         files.dedup();
         files
+    }
+
+    /// The only label file of the image's name in any folder below that does not belong to other images: a folder of another
+    /// split, or one whose name is not in the image's path.
+    fn elsewhere(&self, image: &Listed) -> Option<PathBuf> {
+        let by_stem = self.by_stem.get_or_init(|| {
+            let is_xml = |path: &Path| path.extension().is_some_and(|e| e == "xml");
+            let mut by_stem: HashMap<OsString, Vec<PathBuf>> = HashMap::new();
+            for file in walk::files(&self.dir, &is_xml).unwrap_or_default() {
+                by_stem.entry(file.file_stem().unwrap_or_default().to_owned()).or_default().push(file);
+            }
+            by_stem
+        });
+        let parts: Vec<String> = image.name.split('/').map(str::to_lowercase).collect();
+        let split = parts.iter().find_map(|part| Split::called(part));
+        let fits = |file: &&PathBuf| {
+            let below = relative_name(file, &self.dir).to_lowercase();
+            let folders = below.rsplit_once('/').map_or("", |(folders, _)| folders);
+            folders.split('/').filter(|folder| !folder.is_empty()).all(|folder| match Split::called(folder) {
+                Some(other) => split.is_none_or(|split| split == other),
+                None => OF_LABELS.contains(&folder) || parts.iter().any(|part| part == folder),
+            })
+        };
+        let mut fitting = by_stem.get(image.image.file_stem()?)?.iter().filter(fits);
+        let only = fitting.next()?;
+        fitting.next().is_none().then(|| only.clone())
     }
 }
 
@@ -65,7 +111,7 @@ const EDGES: [&str; 4] = ["xmin", "ymin", "xmax", "ymax"];
 
 fn read_xml(file: &Path, text: &str) -> Result<Reading> {
     let mut reading = Reading::of(Raw::Unlabelled, file, None);
-    let mut boxes = Vec::new();
+    let mut found = Found::default();
     let mut xml = XmlReader::from_str(text);
     let mut path: Vec<String> = Vec::new();
     let mut object = Object::default();
@@ -115,7 +161,7 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
             Event::End(_) => {
                 if at(&path, &["annotation", "object"]) {
                     let object = std::mem::take(&mut object);
-                    if let Err(fault) = finish(object, size, &mut reading, &mut boxes) {
+                    if let Err(fault) = finish(object, size, &mut reading, &mut found) {
                         reading.faults.push(fault);
                     }
                 }
@@ -129,7 +175,7 @@ fn read_xml(file: &Path, text: &str) -> Result<Reading> {
         let message = "no whole <annotation> element: correct the file or remove it";
         return Err(Place::new(file, Some(line)).error(message));
     }
-    reading.raw = Raw::Boxes(boxes);
+    found.finish(&mut reading);
     Ok(reading)
 }
 
@@ -160,7 +206,7 @@ fn take_text(path: &[String], value: &str, place: &Place, object: &mut Object, s
     Ok(())
 }
 
-fn finish(object: Object, size: [f32; 2], reading: &mut Reading, boxes: &mut Vec<RawBox>) -> Result<()> {
+fn finish(object: Object, size: [f32; 2], reading: &mut Reading, found: &mut Found) -> Result<()> {
     let place = Place::new(&reading.place.file, Some(object.line));
     let name = object.name.map(|name| name.trim().to_string());
     let Some(name) = name.filter(|name| !name.is_empty()) else {
@@ -174,14 +220,13 @@ fn finish(object: Object, size: [f32; 2], reading: &mut Reading, boxes: &mut Vec
     };
     // Compared as written: `xmin = xmax` is either a box one pixel wide, drawn by accident, or an empty box from a tool
     // that counts from 0.
-    if x2 <= x1 || y2 <= y1 {
-        reading.remarks.push((Remark::DegenerateBox, place));
+    let Some([x1, y1, x2, y2]) = found.in_order([x1, y1, x2, y2], place.spot, reading) else {
         return Ok(());
-    }
+    };
     if size[0] > 0.0 && size[1] > 0.0 && (x2 > size[0] || y2 > size[1]) {
         reading.remarks.push((Remark::BeyondImage, place));
     }
-    boxes.push(RawBox {
+    found.boxes.push(RawBox {
         class: RawClass { word: Word::Name(name.into()), spot: Spot::line(object.line) },
         xyxy: [(x1 - 1.0).max(0.0), (y1 - 1.0).max(0.0), x2, y2],
         ignore: object.difficult,

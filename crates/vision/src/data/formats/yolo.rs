@@ -1,31 +1,49 @@
-//! YOLO label files: one row per box, `class cx cy w h` as fractions of the image, or a polygon `class x1 y1 x2 y2 …`.
+//! YOLO label files: which file belongs to an image, and what its rows are together. `yolo_rows` reads a single row.
 
 use super::listed::Listed;
+use super::yolo_rows::{Evidence, Meaning, TOLERANCE, row, undeclared};
 use super::{Raw, RawBox, RawClass, Reading, Remark, Word};
 use crate::boxes::{self, Xyxy};
 use crate::data::declaration::{TaskDeclaration, YoloRows};
 use crate::data::images::decode;
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result};
-use crate::reading::{MOST_CLASSES, Missing, Place, Spot, text};
+use crate::reading::{Missing, Place, Spot, text};
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// A coordinate may lie outside the image by this much before the row counts as wrong. It allows for rounding, but not
-/// for pixels in place of fractions.
-const TOLERANCE: f32 = 0.01;
-
 pub struct YoloReader {
     dir: Option<PathBuf>,
-    rows: YoloRows,
+    meaning: Meaning,
+    /// What the longer rows of all files have in common, while their meaning is open.
+    evidence: Evidence,
     root: PathBuf,
+    /// The name of the task, for notes.
+    task: String,
 }
 
 impl YoloReader {
-    pub fn new(dir: Option<PathBuf>, rows: YoloRows, root: &Path) -> Self {
-        let root = root.to_path_buf();
-        YoloReader { dir, rows, root }
+    pub fn new(task: &str, dir: Option<PathBuf>, rows: YoloRows, root: &Path) -> Self {
+        let meaning = match rows {
+            YoloRows::BoxesOrPolygons => Meaning::Open,
+            YoloRows::Polygons => Meaning::Polygons,
+            YoloRows::Keypoints => Meaning::Keypoints,
+            YoloRows::Predictions => Meaning::Predictions,
+        };
+        YoloReader { dir, meaning, evidence: Evidence::default(), root: root.to_path_buf(), task: task.to_owned() }
+    }
+
+    /// Settles the meaning of longer rows once all files are read; whether they must be read again.
+    pub fn reconsiders(&mut self) -> bool {
+        let before = self.meaning;
+        self.meaning = self.evidence.meaning(before);
+        self.meaning != before && self.meaning != Meaning::Polygons
+    }
+
+    /// A sentence about the reading of longer rows, if it was decided by the rows themselves.
+    pub fn note(&self) -> Option<String> {
+        self.evidence.note(self.meaning).map(|note| format!("{}: {note}", self.task))
     }
 
     pub fn read(&self, task: &TaskDeclaration, image: &Listed) -> Result<Reading> {
@@ -78,7 +96,7 @@ impl YoloReader {
             if line.trim().is_empty() {
                 continue;
             }
-            let (class, whole) = match self.row(task, line, &place) {
+            let (class, whole) = match row(task, self.meaning, &self.evidence, line, &place) {
                 Ok(row) => row,
                 Err(fault) => {
                     reading.faults.push(fault);
@@ -103,7 +121,11 @@ impl YoloReader {
             }
         }
         if rows.is_empty() {
-            reading.raw = Raw::Boxes(Vec::new());
+            // Boxes that were left out do not make the picture background.
+            match reading.remarks.is_empty() {
+                true => reading.raw = Raw::Boxes(Vec::new()),
+                false => reading.remarks.push((Remark::NoBoxLeft, reading.place.clone())),
+            }
             return Ok(reading);
         }
         let Ok([width, height]) = decode::dimensions(&image.image) else {
@@ -119,72 +141,6 @@ impl YoloReader {
         reading.raw = Raw::Boxes(rows.into_iter().map(to_pixels).collect());
         Ok(reading)
     }
-
-    /// Parses one row: its class, and its box in fractions of the image as written.
-    fn row(&self, task: &TaskDeclaration, line: &str, place: &Place) -> Result<(usize, Xyxy)> {
-        let numbers: Option<Vec<f32>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
-        let Some(numbers) = numbers.filter(|n| n.iter().all(|v| v.is_finite())) else {
-            return Err(place.error(format!("`{}` is not a row of numbers: expected `class cx cy w h`", line.trim())));
-        };
-        let (class, written) = (numbers[0], line.split_whitespace().next().unwrap_or_default());
-        if class < 0.0 || class.fract() != 0.0 {
-            return Err(place.error(format!(
-                "class `{written}` is not a whole number of at least 0: the first number of a row is the class"
-            )));
-        }
-        if class >= MOST_CLASSES as f32 && task.names.is_none() {
-            return Err(place.error(format!("class {written}: expected a number below {MOST_CLASSES}")));
-        }
-        let coordinates = &numbers[1..];
-        let part = match (self.rows, coordinates.len()) {
-            (YoloRows::BoxesOrPolygons, 4) => boxes::from_cxcywh(array(coordinates)),
-            (YoloRows::Keypoints, 4..) => boxes::from_cxcywh(array(coordinates)),
-            (YoloRows::BoxesOrPolygons, n) if n >= 6 && n % 2 == 0 => bounds(coordinates),
-            (YoloRows::BoxesOrPolygons, 5) => {
-                return Err(place.error("6 numbers: a confidence after the box makes this a prediction, not a label; expected `class cx cy w h`"));
-            }
-            (_, n) => {
-                return Err(place.error(format!(
-                    "{} numbers: expected `class cx cy w h` or a polygon `class x1 y1 x2 y2 x3 y3 …`",
-                    n + 1
-                )));
-            }
-        };
-        let checked =
-            if coordinates.len() == 4 || self.rows == YoloRows::Keypoints { &coordinates[..4] } else { coordinates };
-        if let Some(value) = checked.iter().find(|v| !(-TOLERANCE..=1.0 + TOLERANCE).contains(*v)) {
-            let message = format!(
-                "{value} is outside 0 to 1: YOLO coordinates are fractions of the image's width and height, not pixels"
-            );
-            return Err(place.error(message));
-        }
-        Ok((class as usize, part))
-    }
-}
-
-/// The error of a class that `names:` does not have.
-fn undeclared(task: &TaskDeclaration, class: usize, line: &str, place: &Place) -> Option<Error> {
-    let count = task.names.as_ref().map(Vec::len).filter(|count| class >= *count)?;
-    let written = line.split_whitespace().next().unwrap_or_default();
-    Some(place.error(format!(
-        "class {written}, but {count} classes are declared (0 to {}): correct the row or add the class to `names:`",
-        count - 1
-    )))
-}
-
-fn array(numbers: &[f32]) -> [f32; 4] {
-    [numbers[0], numbers[1], numbers[2], numbers[3]]
-}
-
-fn bounds(points: &[f32]) -> Xyxy {
-    let mut bounds = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
-    for point in points.chunks_exact(2) {
-        bounds[0] = bounds[0].min(point[0]);
-        bounds[1] = bounds[1].min(point[1]);
-        bounds[2] = bounds[2].max(point[0]);
-        bounds[3] = bounds[3].max(point[1]);
-    }
-    bounds
 }
 
 /// The image's path with its last `images` folder replaced by `labels`, ending in `.txt`.

@@ -68,7 +68,7 @@ pub fn read_to_judge(file: &Path, asked: &[String]) -> Result<Declaration> {
 
 fn read_for(purpose: Purpose, file: &Path, asked: &[String]) -> Result<Declaration> {
     let text = text::read(file).map_err(Error::io("read", file))?;
-    let tree: Tree = yaml::read(&text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
+    let tree: Tree = yaml::tree(&text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
     let Value::Object(top) = tree.value else {
         let message = "expected `key: value` lines such as `train: images/train`";
         return Err(Error::data(file, None, message));

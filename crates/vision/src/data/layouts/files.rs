@@ -76,7 +76,9 @@ pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
 /// Finds the CSV files of TensorFlow, Roboflow, keras-retinanet and Open Images, in the root or beside the images.
 pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
     let folders = ["", "annotations", "labels"].map(|name| root.join(name));
-    let files = label_files(root, &folders, &|file| ends(file, "csv") && is_box_rows(file))?;
+    // Hugging Face's table may have a column `bbox`, too.
+    let is_boxes = |file: &Path| ends(file, "csv") && !file.ends_with("metadata.csv") && is_box_rows(file);
+    let files = label_files(root, &folders, &is_boxes)?;
     let Some((files, splits)) = arrange(root, files, "csv")? else {
         return Ok(None);
     };

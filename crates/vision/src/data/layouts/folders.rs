@@ -1,13 +1,12 @@
 //! Layouts recognised by their folders: Pascal VOC, YOLO, class folders, and a folder that only contains another
 //! folder.
 
-use super::{declaration, hints, split_folders, task};
+use super::{beside, declaration, hints, split_folders, task};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
 use crate::data::images::decode::is_image;
 use crate::data::own::written_here;
 use crate::data::walk::{self, relative_name};
 use crate::error::Result;
-use crate::reading::text;
 use crate::tasks::{Content, order_note};
 use std::path::{Path, PathBuf};
 
@@ -59,12 +58,7 @@ pub fn yolo_without_labels(root: &Path) -> Result<Option<Declaration>> {
     };
     let from = LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons };
     let mut task = task(root, "objects", Content::Boxes, from);
-    for file in ["classes.txt", "labels/classes.txt"].map(|name| root.join(name)) {
-        if let Ok(text) = text::read(&file) {
-            task.names = Some(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_string).collect());
-            break;
-        }
-    }
+    task.names = beside::class_names(&[root]).map(|(_, names)| names);
     let layout = format!("YOLO (images/ and labels/, no data.yaml) in {}", root.display());
     let mut found = declaration(root, layout, splits, vec![task]);
     if found.tasks[0].names.is_none() {

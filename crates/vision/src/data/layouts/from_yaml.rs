@@ -2,7 +2,7 @@
 
 use super::data_yaml::{DataYaml, yolo_rows};
 use super::task_yaml::fitting;
-use crate::data::declaration::{LabelFile, LabelsFrom, Split};
+use crate::data::declaration::{LabelFile, LabelsFrom, Split, YoloRows};
 use crate::data::forms::{FORMS, Files, Form};
 use crate::error::{Result, shown};
 use crate::files;
@@ -89,6 +89,7 @@ impl DataYaml {
             ("csv", Content::Boxes) => &["csv"],
             ("csv", _) => &["csv", "column", "key"],
             ("bdd", Content::Class) => &["bdd", "attribute"],
+            ("yolo", _) => &["yolo", "rows"],
             (_, Content::Class | Content::Classes | Content::Values) if is_form => &[form, "attribute"],
             _ => &[form],
         };
@@ -117,7 +118,7 @@ impl DataYaml {
             let written = self.text_of(&map[form], &["tasks", name, "from", form])?;
             let dir = self.existing(name, form, &written, root)?;
             return Ok(match form {
-                "yolo" => LabelsFrom::Yolo { dir: Some(dir), rows: yolo_rows(top) },
+                "yolo" => LabelsFrom::Yolo { dir: Some(dir), rows: self.rows(name, map, top)? },
                 _ => LabelsFrom::Voc { dir },
             });
         }
@@ -145,7 +146,7 @@ impl DataYaml {
             (_, Content::Boxes) => Ok(LabelsFrom::BoxRows { files }),
             _ => {
                 let columns = match map.get("column") {
-                    Some(value) => self.texts(value, &at)?,
+                    Some(value) => self.texts(value, &["tasks", name, "from", "column"])?,
                     None => vec![name.to_string()],
                 };
                 if columns.len() != 1 && !kind.content.takes_columns() {
@@ -155,6 +156,20 @@ impl DataYaml {
                 Ok(LabelsFrom::Csv { files, columns, key })
             }
         }
+    }
+
+    /// The meaning of longer YOLO rows: that of `rows:`, otherwise keypoints if the file has `kpt_shape:`.
+    fn rows(&self, name: &str, map: &Mapping, top: &Mapping) -> Result<YoloRows> {
+        let Some(value) = map.get("rows").filter(|value| !value.is_null()) else {
+            return Ok(yolo_rows(top));
+        };
+        let at = ["tasks", name, "from", "rows"];
+        let written = self.text_of(value, &at)?;
+        let words = YoloRows::WRITTEN.map(|rows| rows.word().unwrap_or_default());
+        YoloRows::WRITTEN.into_iter().find(|rows| rows.word() == Some(&written)).ok_or_else(|| {
+            let hint = did_you_mean(&written, words);
+            self.error(&at, format!("task `{name}`: `rows: {written}` is none of {}{hint}", words.join(", ")))
+        })
     }
 
     /// One file, several files, or one per split.

@@ -1,6 +1,8 @@
 //! Finds a data set's declaration: in its YAML file or, without one, by recognising the layout of the folder. A folder
 //! that matches two layouts is refused.
 
+mod beside;
+mod darknet;
 mod data_yaml;
 mod files;
 mod folders;
@@ -9,13 +11,14 @@ mod from_yaml;
 mod group_yaml;
 mod hints;
 mod judged;
+mod label_tables;
 mod tables;
 mod task_yaml;
 mod yaml_files;
 
 pub use judged::read_to_judge;
 
-use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration, YoloRows};
+use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result, shown};
 use crate::files::endless;
@@ -57,6 +60,9 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
     if let Some(declared) = yaml_files::read(path, asked)? {
         return Ok(Some(declared));
     }
+    if let Some(declared) = darknet::read(path)? {
+        return Ok(Some(declared));
+    }
     // These layouts are recognised by the names of their labels. If two match, the folder is refused.
     let certain =
         [folders::voc, tables::metadata, tables::classes, files::coco, files::bdd, files::boxes, folders::yolo];
@@ -65,6 +71,11 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
         found.extend(layout(path)?);
     }
     forms::add(path, &mut found)?;
+    if found.is_empty() {
+        for layout in [beside::voc, beside::yolo] {
+            found.extend(layout(path)?);
+        }
+    }
     if found.len() > 1 {
         return Err(two_readings(path, &found));
     }
@@ -77,6 +88,9 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
     {
         let name = relative_name(&inner, path);
         found.notes.insert(0, format!("{name}/ is the only folder with images in {} and is used", shown(path)));
+        return Ok(Some(found));
+    }
+    if let Some(found) = label_tables::read(path)? {
         return Ok(Some(found));
     }
     // Any folder of folders matches one of these layouts, so they are tried last.
@@ -133,9 +147,7 @@ fn line_of(task: &TaskDeclaration, root: &Path) -> String {
         }
         LabelsFrom::BoxRows { files: from } => format!("{{csv: {}}}", files(from)),
         LabelsFrom::Yolo { dir: Some(at), .. } => format!("{{yolo: {}}}", dir(at)),
-        LabelsFrom::Yolo { dir: None, rows: YoloRows::BoxesOrPolygons | YoloRows::Keypoints } => {
-            "{yolo: labels}".into()
-        }
+        LabelsFrom::Yolo { dir: None, .. } => "{yolo: labels}".into(),
         LabelsFrom::Voc { dir: at } => format!("{{voc: {}}}", dir(at)),
         LabelsFrom::Coco { files: from } => format!("{{coco: {}}}", files(from)),
         LabelsFrom::Bdd { files: from, attribute: None } => format!("{{bdd: {}}}", files(from)),

@@ -121,7 +121,7 @@ fn wrong_rows_say_where_and_what_to_do() {
     folder.text("data.yaml", "train: images\ntasks:\n  o: {type: detect, from: {csv: t.csv}}\n");
     assert_eq!(
         folder.error(),
-        "DIR/t.csv:1: no table of boxes: expected the columns filename, class, xmin, ymin, xmax, ymax, or rows of path,x1,y1,x2,y2,class"
+        "DIR/t.csv:1: no table of boxes: expected the columns filename, class, xmin, ymin, xmax, ymax (or x, y, w, h, or bbox), or rows of path,x1,y1,x2,y2,class"
     );
 }
 

@@ -70,7 +70,8 @@ fn coco() {
         (format!("DegenerateBox {json}: annotations[2]: "), "without width or height"),
     ];
     assert_found(&folder, &check, &expected.each_ref().map(|(start, words)| (start.as_str(), *words)));
-    assert_eq!(check.coverage.tasks[0].splits[0].boxes, 5);
+    // The annotation of an unknown category leaves its image unlabelled.
+    assert_eq!(check.coverage.tasks[0].splits[0].boxes, 3);
     let verdict = check.verdict().unwrap_err().to_string();
     // The report names it, so the verdict does not.
     assert!(
@@ -94,8 +95,8 @@ fn rows_of_boxes() {
     folder.text("valid/_annotations.csv", &format!("{header}d.png,40,20,cow,4,2,14,8\n"));
     let csv = "train/_annotations.csv";
     let expected = [
-        (format!("Label {csv}:3: "), "column `xmin` holds `four`"),
         (format!("Label {csv}:5: "), "6 cells, but the header has 8"),
+        (format!("Label {csv}:3: "), "column `xmin` holds `four`"),
         (format!("Label {csv}:6: "), "a row without a box and a row with one"),
         ("Label valid/_annotations.csv:2: ".to_string(), "class `cow` is not known"),
         (format!("Scale {csv}:9: "), "multiply them by its width and height"),
@@ -105,10 +106,11 @@ fn rows_of_boxes() {
     ];
     let check = checked(&folder);
     assert_found(&folder, &check, &expected.each_ref().map(|(start, words)| (start.as_str(), *words)));
-    assert_eq!(check.coverage.tasks[0].splits[0].boxes, 4);
+    // The wrong rows of a.png leave it unlabelled.
+    assert_eq!(check.coverage.tasks[0].splits[0].boxes, 3);
     // Training stops at the first problem.
     let error = Dataset::open(folder.path(), &OpenOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("_annotations.csv:3: column `xmin`"), "{error}");
+    assert!(error.contains("_annotations.csv:5: 6 cells"), "{error}");
 }
 
 #[test]
@@ -135,13 +137,14 @@ fn frames_of_bdd100k() {
     ];
     let check = checked(&folder);
     assert_found(&folder, &check, &expected);
-    assert_eq!(check.coverage.tasks[0].splits[0].boxes, 2);
+    assert_eq!(check.coverage.tasks[0].splits[0].boxes, 1);
 }
 
 #[test]
 fn rows_of_tables_and_classes_nobody_looked_for() {
     let folder = folder();
-    folder.text("t.csv", "file,kind,speed\na.png,x,1\nb.png,y\n,x,2\nc.png,y,3\nc.png,x,3\nd.png,x,1\n");
+    folder.images(&["train/e.png"]);
+    folder.text("t.csv", "file,kind,speed\na.png,x,1\nb.png,y\n,x,2\nc.png,y,3\nc.png,x,3\ne.png,y,2\nd.png,x,1\n");
     let partly = |looked_for: &str| {
         format!(
             "{{\"bbox\": [[0.1, 0.1, 0.5, 0.5]], \"categories\": [\"car\"], \"labelled_categories\": [{looked_for}]}}"
@@ -168,13 +171,12 @@ fn rows_of_tables_and_classes_nobody_looked_for() {
         ("Label t.csv:4: ", "no file name"),
         ("Label t.csv:6: ", "other labels on line 5"),
         ("Scale train/metadata.jsonl:1: ", "`bbox_format: cxcywh_norm`?"),
-        ("Scale train/metadata.jsonl:4: ", "`bbox_format: cxcywh_norm`?"),
     ];
     let check = checked(&folder);
     assert_found(&folder, &check, &expected);
-    // The ignored region for the class that was not looked for in a.png does not count as a box, nor do the two in
-    // c.png.
+    // The ignored region for the class that was not looked for in a.png does not count as a box. c.png is
+    // unlabelled.
     let coverage = check.coverage.tasks[0].splits[0];
-    assert_eq!((coverage.boxes, coverage.ignored, coverage.partial), (3, 0, 2));
-    assert_eq!(check.coverage.tasks[0].classes, [("car".to_string(), [2, 0, 0]), ("man".to_string(), [1, 0, 0])]);
+    assert_eq!((coverage.boxes, coverage.ignored, coverage.partial), (2, 0, 1));
+    assert_eq!(check.coverage.tasks[0].classes, [("car".to_string(), [1, 0, 0]), ("man".to_string(), [1, 0, 0])]);
 }

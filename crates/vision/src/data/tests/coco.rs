@@ -165,8 +165,10 @@ fn wrong_files_say_which_entry_and_what_to_do() {
     }
     let folder = coco();
     folder.text("annotations/instances_train2017.json", &TRAIN.replace("[4, 2, 10.5, 6]", "[4, 2, 10.5]"));
-    let error = folder.error();
-    assert!(error.contains("instances_train2017.json: not a file of COCO annotations: annotations[0]:"), "{error}");
+    assert_eq!(
+        folder.error(),
+        "DIR/annotations/instances_train2017.json: annotations[0]: `bbox` has 3 numbers: expected the left, top, width and height in pixels"
+    );
     folder.text("annotations/instances_train2017.json", TRAIN).text("annotations/instances_train2014.json", TRAIN);
     assert_eq!(
         folder.error(),

@@ -84,7 +84,7 @@ fn wrong_yolo_rows_say_where_and_what_to_do() {
         ),
         (
             "0 0.5 0.5 0.2 0.2 0.9",
-            "DIR/labels/train/a.txt:1: 6 numbers: a confidence after the box makes this a prediction, not a label; expected `class cx cy w h`",
+            "DIR/labels/train/a.txt:1: 6 numbers: a confidence after the box makes this a prediction, not a label; expected `class cx cy w h` or a polygon `class x1 y1 x2 y2 x3 y3 …`; to train on predictions, declare `from: {yolo: labels, rows: predictions}` for the task",
         ),
         (
             "cat 0.5 0.5 0.2 0.2",

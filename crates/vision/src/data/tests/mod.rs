@@ -1,5 +1,6 @@
 //! Tests of `data` as a whole; small files are written to a folder that is deleted after the test.
 
+mod bad_entries;
 mod bdd;
 mod box_rows;
 mod check;
@@ -31,6 +32,7 @@ mod sampling;
 mod splits;
 mod tables;
 mod yaml_files;
+mod yolo_rows;
 
 use crate::data::dataset::{Dataset, OpenOptions};
 use crate::error::Error;
