@@ -3,7 +3,7 @@
 //! The components in dependency order; each imports only from those before it:
 //!
 //! ```text
-//! error → threads → files → boxes → random → device → ir → ops → graph → executor → geometry → reading → draw
+//! error → threads → files → boxes → random → device → ir → ops → graph → executor → geometry → archives → reading → draw
 //!       → layers → tasks
 //!       → data::random → data::progress → data::ranges → data::aside → data::images → data::own → data::walk → data::forms → data::declaration
 //!       → data::formats → data::layouts → data::dataset → data::augment → data::feed → data::built_in
@@ -23,7 +23,7 @@
 struct LibraryPage;
 
 pub use polyhead_engine::{boxes, device, error, executor, files, graph, ir, ops, random, threads};
-pub use polyhead_vision::{data, draw, geometry, layers, preview, reading, tasks};
+pub use polyhead_vision::{archives, data, draw, geometry, layers, preview, reading, tasks};
 
 pub mod balance;
 pub mod bench;

@@ -249,7 +249,7 @@ pub fn predict(opened: Opened, interrupt: &AtomicBool, mut events: impl FnMut(Ev
             outputs.discard();
             labels.inspect(|labels| labels.discard());
             // Only an empty folder is removed.
-            new_folder.inspect(|folder| drop(std::fs::remove_dir(folder)));
+            new_folder.inspect(|folder| crate::data::remove_empty(folder));
             Err(e)
         }
         // Perhaps a whole disk cannot be read at the moment, so older predictions are worth more.

@@ -1,6 +1,7 @@
 //! Names of the files written for an image. A name depends only on the image's path, so that other names need not be
 //! remembered.
 
+use crate::archives;
 use crate::data::images::decode::EXTENSIONS;
 use crate::error::{Error, Result, shown};
 use std::collections::HashSet;
@@ -40,12 +41,12 @@ fn shares_stem(image: &Path) -> bool {
         return true;
     }
     let others = known.iter().filter(|e| own != e.as_str()).map(|e| image.with_extension(e));
-    others.chain([image.with_extension("")]).any(|other| other.is_file() && !is_same(&other, image))
+    others.chain([image.with_extension("")]).any(|other| archives::is_file(&other) && !is_same(&other, image))
 }
 
 /// On file systems that ignore case, `a.JPG` is also found as `a.jpg`.
 fn is_same(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    matches!((archives::canonicalize(a), archives::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// A listed path as a path below the output folder: relative to the root or to the working directory, with `..` as

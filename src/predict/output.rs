@@ -2,6 +2,7 @@
 //! complete, and then replace older files.
 
 use super::formats::Sheet;
+use crate::data::{self, Own};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::new_folder;
@@ -69,6 +70,11 @@ impl Destination {
             Destination::Folder(folder) => {
                 let is_new = !folder.exists();
                 std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+                // With a marker, the pictures written here are no images of a later prediction or data set. A folder with other
+                // files keeps them as images.
+                if data::may_mark(&folder) {
+                    data::mark(&folder, Own::Predictions)?;
+                }
                 Ok(Made { target: Target::Folder(folder.clone()), new_folder: is_new.then_some(folder) })
             }
             Destination::NewFolder(project) => {
@@ -76,6 +82,7 @@ impl Destination {
                 std::fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
                 new_folder::mark_project(&project)?;
                 let folder = new_folder::first_free(&parent, &name_of(model))?;
+                data::mark(&folder, Own::Predictions)?;
                 Ok(Made { target: Target::Folder(folder.clone()), new_folder: Some(folder) })
             }
         }

@@ -4,6 +4,8 @@
 use super::list::List;
 use super::names::{Given, Name, ProtectedImages, mirrored, overwritten};
 use super::walk::{Walk, Wanted, parse_glob};
+use crate::archives;
+use crate::data::walk;
 use crate::draw::PictureFormat;
 use crate::error::{Error, Result};
 use crate::files;
@@ -35,10 +37,11 @@ enum Source {
         list: List,
         base: PathBuf,
     },
-    /// Pictures mirror the images below `root`, the data set's folder.
+    /// Pictures below `base` mirror the images below `root`: the data set's folder, or an archive.
     Images {
         images: std::vec::IntoIter<PathBuf>,
         root: PathBuf,
+        base: PathBuf,
     },
 }
 
@@ -52,7 +55,7 @@ pub struct Sources {
 impl Sources {
     /// The given images of a data set in the folder `root`.
     pub fn of_images(images: Vec<PathBuf>, root: &Path) -> Sources {
-        let source = Source::Images { images: images.into_iter(), root: root.to_path_buf() };
+        let source = Source::Images { images: images.into_iter(), root: root.to_path_buf(), base: PathBuf::new() };
         Sources { left: [source].into(), walk: None, left_out: None }
     }
 
@@ -75,6 +78,18 @@ impl Sources {
                 Source::List { list, base: base(Path::new("list")) }
             } else if path.is_dir() {
                 Source::Tree { root: path.to_path_buf(), wanted: Wanted::Images, base: base(path) }
+            } else if path.is_file() && archives::is_archive(path) {
+                archives::check(path)?;
+                let images = walk(path)?;
+                if images.is_empty() {
+                    return Err(Error::Usage(format!("{word}: no images found in this archive")));
+                }
+                let base = base(Path::new(path.file_stem().unwrap_or_default()));
+                Source::Images { images: images.into_iter(), root: path.to_path_buf(), base }
+            } else if path.is_file()
+                && let Some(what) = archives::other_kind(path)
+            {
+                return Err(Error::Usage(format!("{word}: {what}")));
             } else if path.is_file() && has_ending(path, &["txt"]) {
                 Source::List { list: List::open(path)?, base: base(Path::new(path.file_stem().unwrap_or_default())) }
             } else if path.is_file() && has_ending(path, &["yaml", "yml"]) {
@@ -137,7 +152,7 @@ impl Sources {
                         return Err(overwritten(Path::new("a listed image")));
                     }
                 }
-                Source::Images { images, root } => {
+                Source::Images { images, root, .. } => {
                     if canonical(root)? == at {
                         return Err(overwritten(root));
                     }
@@ -173,9 +188,9 @@ impl Sources {
                     }
                     None => drop(self.left.pop_front()),
                 },
-                Some(Source::Images { images, root }) => match images.next() {
+                Some(Source::Images { images, root, base }) => match images.next() {
                     Some(path) => {
-                        let name = Name::Mirrored(mirrored(path.strip_prefix(root).unwrap_or(&path)));
+                        let name = Name::Mirrored(base.join(mirrored(path.strip_prefix(root).unwrap_or(&path))));
                         return Ok(Some(Found { path, name }));
                     }
                     None => drop(self.left.pop_front()),

@@ -1,7 +1,7 @@
 //! Iterates in a fixed order over the images below a folder or matched by a glob. A very large folder is listed in several
 //! passes, so that memory does not grow with it.
 
-use crate::data::RUNS_MARKER;
+use crate::data::ignored;
 use crate::data::images::decode::is_image;
 use crate::error::{Error, Result};
 use glob::Pattern;
@@ -20,7 +20,7 @@ const DEEPEST: usize = 32;
 /// The images of a source.
 #[derive(Clone, Debug)]
 pub enum Wanted {
-    /// Every image, except in hidden entries and in run folders.
+    /// Every image, except in hidden entries and in the folders that a data set ignores.
     Images,
     /// Images whose path matches, part by part.
     Matching(Vec<Part>),
@@ -122,8 +122,9 @@ impl Walk {
     }
 
     fn is_left_out(&self, folder: &Path) -> bool {
-        let runs = matches!(self.wanted, Wanted::Images) && folder.join(RUNS_MARKER).exists();
-        runs || self.left_out.as_ref().is_some_and(|out| folder.canonicalize().is_ok_and(|f| f == *out))
+        // The same folders as in a walk of a data set; a glob names what it matches.
+        let is_ignored = matches!(self.wanted, Wanted::Images) && ignored(folder).is_some();
+        is_ignored || self.left_out.as_ref().is_some_and(|out| folder.canonicalize().is_ok_and(|f| f == *out))
     }
 
     fn advance(&mut self) -> Result<Option<PathBuf>> {
@@ -251,7 +252,8 @@ mod tests {
         let images =
             ["b.png", "a/z.jpg", "a/b/c.JPEG", "a-b/1.png", "a.png", "B.bmp", "z/é.webp", ".h/x.png", ".x.png"];
         let others = ["a/note.txt", "b", "z/deep/runs/.polyhead-runs", "z/deep/runs/v.png", "empty.png/inside.png"];
-        for file in images.iter().chain(&others) {
+        let ignored = ["a/@eaDir/t.png", "__MACOSX/a.png", "z/out/predictions.jsonl", "z/out/p.png"];
+        for file in images.iter().chain(&others).chain(&ignored) {
             let path = root.join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();

@@ -69,7 +69,7 @@ impl Content {
     /// Asks the file system for the size of every image, but opens none.
     pub(super) fn of(data: &Data) -> Content {
         let splits = [&data.train, &data.val];
-        let size = |sample: &Sample| std::fs::metadata(&sample.image).map_or(0, |file| file.len());
+        let size = |sample: &Sample| crate::archives::length(&sample.image).unwrap_or(0);
         let label = |index: usize, task: &Task, sample: &Sample| {
             let label = &sample.labels[index];
             if !label.is_labelled() {

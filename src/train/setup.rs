@@ -253,7 +253,12 @@ fn cache(config: &TrainConfig) -> Result<Option<Arc<Cache>>> {
     let cache = match config.cache {
         CacheChoice::None => return Ok(None),
         CacheChoice::Ram => Cache::in_memory(limit),
-        CacheChoice::Disk => Cache::in_folder(&config.shared_folder().join("cache"), limit)?,
+        CacheChoice::Disk => {
+            let folder = config.shared_folder().join("cache");
+            let cache = Cache::in_folder(&folder, limit)?;
+            crate::data::mark(&folder, crate::data::Own::Cache)?;
+            cache
+        }
     };
     Ok(Some(Arc::new(cache)))
 }

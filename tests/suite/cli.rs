@@ -425,7 +425,8 @@ fn predict_does_not_overwrite_images_and_refuses_invalid_requests() {
     }
     fail(&["predict", &run_folder, &images, "--out", &out, "--no-images"], 1, &["cannot be read", "--max-broken"]);
     assert_eq!(std::fs::read(&lines).unwrap(), good);
-    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+    // The predictions and the marker of the folder.
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2);
 }
 
 /// A limit on file sizes simulates a full disk: writing beyond it fails.

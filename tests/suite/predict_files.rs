@@ -249,6 +249,32 @@ fn if_no_image_can_be_read_no_file_is_left() {
     assert_eq!((std::fs::read(place.path("out/predictions.jsonl")).unwrap(), place.tree("out")), (before, tree));
 }
 
+/// Pictures of earlier predictions are no images of later ones, whatever the files beside them.
+#[test]
+fn predicting_again_into_the_source_answers_the_same_images() {
+    let place = Place::new("again");
+    ["a.png", "b.png", "deep/c.png"].iter().for_each(|name| place.image(&format!("images/{name}")));
+    for number in 0..3 {
+        for formats in ["jsonl", "csv", "yolo", "coco"] {
+            let out = format!("images/{formats}{number}");
+            let said = crate::cli::text(&place.succeed(&["images", "--out", &out, "--format", formats], b"").stdout);
+            assert!(said.starts_with("3 images answered"), "{out}: {said}");
+            assert!(place.path(&out).join(".polyhead").is_file());
+        }
+    }
+    // A folder with a file of the user keeps its images, and its predictions are known by their content.
+    std::fs::create_dir(place.path("images/mine")).unwrap();
+    std::fs::write(place.path("images/mine/notes.txt"), "mine").unwrap();
+    for _ in 0..2 {
+        let said = crate::cli::text(&place.succeed(&["images", "--out", "images/mine"], b"").stdout);
+        assert!(said.starts_with("3 images answered"), "{said}");
+    }
+    assert!(!place.path("images/mine/.polyhead").exists());
+    // A folder that is named is read.
+    let said = crate::cli::text(&place.succeed(&["images/jsonl0", "--out", "named"], b"").stdout);
+    assert!(said.starts_with("3 images answered"), "{said}");
+}
+
 #[test]
 fn without_out_every_prediction_gets_a_new_folder_and_is_told_where_it_went() {
     let place = Place::new("fresh");

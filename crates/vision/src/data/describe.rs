@@ -1,6 +1,7 @@
 //! Writes a data set's declaration as a complete data.yaml. Everything that was inferred or inherited is written out,
 //! so that the file describes the same data set from any folder.
 
+use crate::archives;
 use crate::data::dataset::faults::Faults;
 use crate::data::dataset::{self, OpenOptions};
 use crate::data::declaration::{GroupedBy, Grouping, LabelFile, LabelsFrom, Split, TaskDeclaration, YoloRows};
@@ -177,5 +178,5 @@ fn within(path: &Path, root: &Path) -> Result<String> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().map_err(Error::io("find", path))
+    archives::canonicalize(path).map_err(Error::io("find", path))
 }

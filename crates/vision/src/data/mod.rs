@@ -34,9 +34,9 @@ pub use declaration::Split;
 pub use feed::{Batch, Broken, EvalLoader, Item, LoaderOptions, Sampling, TrainLoader, Variety};
 pub use formats::coco;
 pub use images::Image;
-pub use own::{LABELS_MARKER, RUNS_MARKER};
+pub use own::{LABELS_MARKER, Own, RUNS_MARKER, mark, may_mark, remove_empty};
 pub use progress::Progress;
-pub use walk::walk;
+pub use walk::{ignored, walk};
 
 pub use crate::geometry::Geometry;
 pub use crate::tasks::Invariances;

@@ -1,12 +1,13 @@
-//! Walks folders and lists their images, including the names under which folders are reached. Links are followed; hidden entries
-//! and folders that polyhead wrote are skipped.
+//! Walks folders and lists their images, including the names under which folders are reached. Links are followed. This file
+//! decides which folders are ignored below a data set: hidden ones, those that systems make, and those that polyhead wrote.
 
 use super::images::decode::is_image;
-use super::own::{RUNS_MARKER, written_here};
+use super::own::{marked, written_here};
 use super::progress::Progress;
+use crate::archives::{self, DirEntry};
 use crate::error::{Error, Result, path_text};
 use std::collections::HashMap;
-use std::fs::DirEntry;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// A folder that is also listed under another name.
@@ -47,6 +48,77 @@ pub fn walk_named(folder: &Path, names: &mut Names, progress: &Progress) -> Resu
     Ok(images)
 }
 
+/// The reason why a folder is not entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// Its name begins with a dot.
+    Hidden,
+    /// A system or another program keeps its own files in folders of this name; the word says what.
+    System(&'static str),
+    /// Polyhead wrote it; the word says what it holds.
+    Own(&'static str),
+}
+
+/// Folders that systems and other programs make beside the user's files, with what is in them.
+const OF_SYSTEMS: [(&str, &str); 9] = [
+    ("__MACOSX", "macOS keeps attributes of files there"),
+    ("@eaDir", "a NAS keeps thumbnails there"),
+    ("@Recycle", "a NAS keeps deleted files there"),
+    ("#recycle", "a NAS keeps deleted files there"),
+    ("#snapshot", "a NAS keeps old versions there"),
+    ("$RECYCLE.BIN", "Windows keeps deleted files there"),
+    ("System Volume Information", "Windows keeps its own files there"),
+    ("lost+found", "the file system keeps recovered files there"),
+    ("__pycache__", "Python keeps compiled files there"),
+];
+
+/// Why `folder` is ignored if a walk reaches it from above; `None` if it is entered. A folder that the user names is always read.
+pub fn ignored(folder: &Path) -> Option<Ignored> {
+    ignored_by_name(folder.file_name()?).or_else(|| written_here(folder).map(Ignored::Own))
+}
+
+/// Like [`ignored`] as far as the folder's name and its marker say so.
+pub fn ignored_unlisted(folder: &Path) -> Option<Ignored> {
+    ignored_by_name(folder.file_name()?).or_else(|| marked(folder).map(Ignored::Own))
+}
+
+fn ignored_by_name(name: &OsStr) -> Option<Ignored> {
+    if is_hidden(name) {
+        return Some(Ignored::Hidden);
+    }
+    let of_system = OF_SYSTEMS.iter().find(|(system, _)| name.eq_ignore_ascii_case(system));
+    of_system.map(|(_, what)| Ignored::System(what))
+}
+
+/// Whether a file or a folder is hidden.
+pub fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+/// The folder `name` in `root`, in any case of its letters if there is none that is spelled so.
+pub fn folder_called(root: &Path, name: &str) -> Option<PathBuf> {
+    let exact = root.join(name);
+    if archives::is_dir(&exact) {
+        return Some(exact);
+    }
+    let (first, rest) = name.split_once('/').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    let is_called = |folder: &PathBuf| folder.file_name().is_some_and(|found| found.eq_ignore_ascii_case(first));
+    let mut found: Vec<PathBuf> = match root.join(first) {
+        exact if archives::is_dir(&exact) => vec![exact],
+        _ => folders(root).unwrap_or_default().into_iter().filter(is_called).collect(),
+    };
+    let folder = found.pop().filter(|_| found.is_empty())?;
+    match rest {
+        None => Some(folder),
+        Some(rest) => folder_called(&folder, rest),
+    }
+}
+
+/// Like [`folder_called`], or the path that it would have.
+pub fn folder_in(root: &Path, name: &str) -> PathBuf {
+    folder_called(root, name).unwrap_or_else(|| root.join(name))
+}
+
 /// A folder: its path with links resolved, and the path by which it was reached.
 type Entered = (PathBuf, PathBuf);
 
@@ -83,11 +155,8 @@ impl Names {
 
 /// Whether a walk of `top` reaches `rest` below it.
 fn is_walked(top: &Path, rest: &Path) -> bool {
-    let hidden = |part: &std::path::Component| part.as_os_str().as_encoded_bytes().starts_with(b".");
-    let holds_runs = |folder: &Path| folder != Path::new("") && top.join(folder).join(RUNS_MARKER).exists();
-    let is_left_out =
-        |folder: &Path| holds_runs(folder) || folder != Path::new("") && written_here(&top.join(folder)).is_some();
-    !rest.components().any(|part| hidden(&part)) && !rest.ancestors().any(is_left_out)
+    let is_left_out = |folder: &Path| folder != Path::new("") && ignored(&top.join(folder)).is_some();
+    !rest.ancestors().any(is_left_out)
 }
 
 /// Each folder's entries are sorted, which sorts the whole list, because paths compare component by component. `above`
@@ -109,9 +178,12 @@ fn walk_into(
     };
     // Everything below an alias has a second name too; report only the alias itself.
     let mut names = names.filter(|_| !is_alias);
-    for (mut path, is_folder) in entries(folder)? {
-        if is_folder && let Some(what) = written_here(&path) {
-            names.iter_mut().for_each(|names| names.own.push((path.clone(), what)));
+    for (mut path, is_folder, why) in all_entries(folder)? {
+        let written = || written_here(&path).filter(|_| is_folder).map(Ignored::Own);
+        if let Some(why) = why.or_else(written) {
+            if let (Some(names), Ignored::Own(what)) = (&mut names, why) {
+                names.own.push((path, what));
+            }
         } else if is_folder {
             walk_into(&path, above, names.as_deref_mut(), fits, images, progress)?;
         } else if fits(&path) {
@@ -140,10 +212,10 @@ fn is_below(folder: &Path, fits: &dyn Fn(&Path) -> bool, above: &mut Vec<Entered
         return Ok(false);
     }
     let mut inner = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        match visible(folder, entry)? {
-            Some((path, true)) => inner.push(path),
-            Some((path, false)) if fits(&path) => return Ok(true),
+    for entry in archives::read_dir(folder).map_err(Error::io("list", folder))? {
+        match seen(folder, entry)? {
+            (path, true, None) => inner.push(path),
+            (path, false, None) if fits(&path) => return Ok(true),
             _ => {}
         }
     }
@@ -158,7 +230,7 @@ fn is_below(folder: &Path, fits: &dyn Fn(&Path) -> bool, above: &mut Vec<Entered
 
 /// Pushes a folder onto the stack of its parents; false if it is already there.
 fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
-    let entered = (folder.canonicalize().map_err(Error::io("list", folder))?, folder.to_path_buf());
+    let entered = (archives::canonicalize(folder).map_err(Error::io("list", folder))?, folder.to_path_buf());
     if above.iter().any(|(real, _)| *real == entered.0) {
         return Ok(false);
     }
@@ -170,29 +242,45 @@ fn enter(folder: &Path, above: &mut Vec<Entered>) -> Result<bool> {
     Ok(true)
 }
 
-/// The sorted entries of `folder` without hidden ones, each with whether it is a folder (links are followed).
+/// The sorted entries of `folder` without ignored ones, each with whether it is a folder (links are followed).
 pub fn entries(folder: &Path) -> Result<Vec<(PathBuf, bool)>> {
+    let found = all_entries(folder)?.into_iter().filter(|(_, _, ignored)| ignored.is_none());
+    Ok(found.map(|(path, is_folder, _)| (path, is_folder)).collect())
+}
+
+/// The sorted entries of `folder`, each with whether it is a folder, and why it is ignored.
+fn all_entries(folder: &Path) -> Result<Vec<(PathBuf, bool, Option<Ignored>)>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        found.extend(visible(folder, entry)?);
+    for entry in archives::read_dir(folder).map_err(Error::io("list", folder))? {
+        found.push(seen(folder, entry)?);
     }
     // Siblings differ only in their last component.
     found.sort_unstable_by(|a, b| a.0.file_name().cmp(&b.0.file_name()));
     Ok(found)
 }
 
-/// An entry's path and whether it is a folder; `None` if it is hidden or holds runs.
-fn visible(folder: &Path, entry: std::io::Result<DirEntry>) -> Result<Option<(PathBuf, bool)>> {
+/// An entry's path, whether it is a folder, and whether its name or its marker says that it is ignored.
+fn seen(folder: &Path, entry: std::io::Result<DirEntry>) -> Result<(PathBuf, bool, Option<Ignored>)> {
     let entry = entry.map_err(Error::io("list", folder))?;
-    if entry.file_name().as_encoded_bytes().starts_with(b".") {
-        return Ok(None);
+    let path = entry.path();
+    let name = entry.file_name();
+    if is_hidden(&name) {
+        return Ok((path, false, Some(Ignored::Hidden)));
     }
     let kind = entry.file_type().map_err(Error::io("list", folder))?;
-    let path = entry.path();
     let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
     // A folder of runs lies below the images if training was started there.
-    let runs = is_folder && path.join(RUNS_MARKER).exists();
-    Ok((!runs).then_some((path, is_folder)))
+    let why = if is_folder { ignored_by_name(&name).or_else(|| marked(&path).map(Ignored::Own)) } else { None };
+    Ok((path, is_folder, why))
+}
+
+/// The folders directly in `folder` that polyhead wrote, sorted, each with a word for what it holds.
+pub fn own_folders(folder: &Path) -> Vec<(PathBuf, &'static str)> {
+    let own = |(path, _, ignored)| match ignored {
+        Some(Ignored::Own(what)) => Some((path, what)),
+        _ => None,
+    };
+    all_entries(folder).unwrap_or_default().into_iter().filter_map(own).collect()
 }
 
 /// The folders directly in `folder`, sorted.

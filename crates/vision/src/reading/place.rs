@@ -36,6 +36,8 @@ pub enum List {
     Categories,
     /// The top-level list of a BDD100K file.
     Frames,
+    /// The rows of a parquet file, counted from 0.
+    Rows,
     /// `shapes` of a LabelMe file.
     Shapes,
     /// `items` of a Datumaro file.
@@ -113,6 +115,7 @@ impl List {
             List::Annotations => "annotations",
             List::Categories => "categories",
             List::Frames => "frames",
+            List::Rows => "rows",
             List::Shapes => "shapes",
             List::Items => "items",
             List::Entries => "entries",

@@ -1,6 +1,6 @@
 //! Text files of users, read as UTF-8: a byte order mark, UTF-16, and the encoding that an XML file declares are understood.
 
-use crate::files;
+use crate::archives;
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -10,9 +10,9 @@ use std::path::Path;
 /// become `\n`.
 ///
 /// # Errors
-/// Those of [`files::open`]; the text is invalid in its encoding, or in an encoding that is not known.
+/// Those of [`archives::open`]; the text is invalid in its encoding, or in an encoding that is not known.
 pub fn read(path: &Path) -> io::Result<String> {
-    let text = decode(files::read(path)?)?;
+    let text = decode(archives::read(path)?)?;
     let is_old_mac = text.contains('\r') && !text.contains('\n');
     Ok(if is_old_mac { text.replace('\r', "\n") } else { text })
 }
@@ -23,7 +23,7 @@ pub fn read(path: &Path) -> io::Result<String> {
 /// # Errors
 /// As for [`read`].
 pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let mut file = BufReader::new(files::open(path)?);
+    let mut file = BufReader::new(archives::open(path)?);
     let start = file.fill_buf()?;
     let (encoding, mark) = marked(start).unwrap_or((UTF_8, 0));
     if encoding == UTF_8 {

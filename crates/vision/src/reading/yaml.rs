@@ -48,7 +48,7 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
 /// Parses a text with one document as a tree.
 ///
 /// # Errors
-/// Those of [`read`].
+/// The errors of [`read`].
 pub fn tree(text: &str) -> Result<Tree, Fault> {
     let mut tree: Tree = read(text)?;
     tree.lines.take_words(text);
@@ -82,9 +82,9 @@ fn with_single_quotes(line: &str) -> String {
 
 fn options() -> Options {
     serde_saphyr::options! {
-        // At most a million words, lists and blocks, with each alias counted as the value it refers to, and at most 64
+        // At most a million words, lists and blocks, with each alias counted as the value it refers to, and at most 32
         // levels. The check on many aliases of one anchor is off, because tasks may share their classes.
-        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false, max_nodes: 1_000_000, max_events: 2_000_000 },
+        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false, max_nodes: 1_000_000, max_events: 2_000_000, max_depth: 32 },
         // The tree's visitor rejects duplicate keys itself, with both line numbers.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
@@ -348,8 +348,7 @@ mod tests {
             let text = format!(
                 "{start}é: 'ü'\nlist: [True, 007, 1.50, ~, null, 'true', 1e3, 0x1F]\nblock:\n- -2.0\nkeys: {{0: FALSE, 1: +1, 2: a}}\n"
             );
-            let mut lines = self::super::tree(&text).unwrap().lines;
-            lines.take_words(&text);
+            let lines = super::tree(&text).unwrap().lines;
             let of = |at: &[&str], item| lines.word(at, item).map(str::to_owned).unwrap_or_default();
             let list: Vec<String> = (0..8).map(|item| of(&["list"], Some(item))).collect();
             let expected = ["True", "", "1.50", "~", "null", "", "1e3", "0x1F"];
@@ -378,7 +377,7 @@ mod tests {
             ("a: 1\n? [b]\n: c\n", Some(2), "a key is a list or block where a word was expected"),
             ("a: 1\n~: c\n", Some(2), "a key is empty where a word was expected"),
             (&laughs, None, TOO_LARGE),
-            (&deep, Some(65), "blocks lie too deep in each other"),
+            (&deep, Some(33), "blocks lie too deep in each other"),
         ] {
             let fault = read::<Tree>(text).unwrap_err();
             assert_eq!(fault.message, message, "{fault:?}");

@@ -4,11 +4,12 @@ use super::{Examined, contents};
 use crate::data::convert::{self, Converted, Transfer};
 use crate::data::dataset::faults::{Faults, Findings};
 use crate::data::dataset::{self, Dataset, Sample};
-use crate::data::declaration::Split;
+use crate::data::declaration::{Declaration, Split};
 use crate::data::progress::Progress;
 use crate::error::{Error, Result};
 use crate::reading::count_of;
 use crate::tasks::{Clipped, Label};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
@@ -43,8 +44,7 @@ pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progr
     let (declared, dataset) = match swapped {
         0 => (&examined.declared, &examined.dataset),
         _ => {
-            let mut faults = Faults::Collect(Findings { mends: true, ..Findings::default() });
-            mended = dataset::open_declared(&examined.path, &examined.open, &mut faults, progress)?;
+            mended = with_corners_put_right(examined, progress)?;
             (&mended.0, &mended.1)
         }
     };
@@ -76,6 +76,25 @@ pub fn fix(examined: &Examined, out: &Path, transfer: Transfer, progress: &Progr
     );
     say(count(super::ProblemKind::Label), "label", "left out: invalid, so the image is unlabelled now");
     Ok(Fixed { written, changes })
+}
+
+/// The data set with swapped corners put right. Labels may decide which images validate, so the splits stay as they were
+/// examined.
+fn with_corners_put_right(examined: &Examined, progress: &Progress) -> Result<(Declaration, Dataset)> {
+    let mut faults = Faults::Collect(Findings { mends: true, ..Findings::default() });
+    let (declared, mended) = dataset::open_declared(&examined.path, &examined.open, &mut faults, progress)?;
+    let all = Split::ALL.into_iter().flat_map(|split| mended.split(split));
+    let labels: HashMap<&Path, &Vec<Label>> = all.map(|sample| (sample.image.as_path(), &sample.labels)).collect();
+    let unlabelled = vec![Label::UNLABELLED; mended.tasks.len()];
+    let [train, val, test] = Split::ALL.map(|split| {
+        let samples = examined.dataset.split(split).iter();
+        let with = |sample: &Sample| {
+            let labels = labels.get(sample.image.as_path()).copied().unwrap_or(&unlabelled).clone();
+            Sample { labels, ..sample.clone() }
+        };
+        samples.map(with).collect()
+    });
+    Ok((declared, Dataset { train, val, test, ..mended.clone_declared() }))
 }
 
 fn repair(examined: &Examined, dataset: &Dataset, counts: &mut Counts) -> Dataset {

@@ -1,5 +1,6 @@
 //! Decodes every image in parallel: finds unreadable ones, and records the size and a pixel hash of the others.
 
+use crate::archives;
 use crate::data::dataset::Sample;
 use crate::data::declaration::Split;
 use crate::data::images::decode;
@@ -7,6 +8,7 @@ use crate::data::progress::Progress;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageReader};
 use rayon::prelude::*;
+use std::io::BufReader;
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -33,7 +35,8 @@ pub fn look(samples: &[(Split, &Sample)], progress: &Progress) -> Vec<Result<See
 
 /// Whether EXIF rotates the picture by a quarter turn, which swaps width and height.
 pub fn is_turned(image: &Path) -> bool {
-    let reader = ImageReader::open(image).and_then(ImageReader::with_guessed_format);
+    let reader =
+        archives::open(image).map(BufReader::new).map(ImageReader::new).and_then(ImageReader::with_guessed_format);
     let orientation = reader.ok().and_then(|r| r.into_decoder().ok()).and_then(|mut d| d.orientation().ok());
     matches!(
         orientation,

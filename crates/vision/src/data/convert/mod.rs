@@ -7,12 +7,14 @@ mod names;
 mod voc;
 mod yolo;
 
+use crate::archives;
 use crate::boxes;
 use crate::data::aside;
 use crate::data::dataset::faults::Faults;
 use crate::data::dataset::{self, Dataset, OpenOptions, Sample};
 use crate::data::declaration::{Declaration, Split, TaskDeclaration};
 use crate::data::images::decode;
+use crate::data::own::{self, Own};
 use crate::data::progress::{Progress, Stop};
 use crate::error::{Error, Result, sentence, shown};
 use crate::reading::{BoxFormat, count_of, did_you_mean, list_some};
@@ -291,6 +293,7 @@ fn write(
             Target::Voc => voc::write(dir, &items, &declared.tasks[task], &dataset.tasks[task], task),
             Target::Jsonl => jsonl::write(dir, &items, declared, dataset),
         }?;
+        own::mark(dir, Own::Converted)?;
         stop.check()
     })?;
     Ok(Converted { out: out.to_path_buf(), images, lost, notes })
@@ -336,6 +339,14 @@ fn bring_images(
 }
 
 fn bring(from: &Path, to: &Path, transfer: Transfer) -> Result<()> {
+    if archives::is_member(from) {
+        if transfer == Transfer::Link {
+            let message = "lies in an archive, so that nothing can be linked to it: leave out --link";
+            return Err(Error::data(from, None, message));
+        }
+        let bytes = archives::read(from).map_err(Error::io("read", from))?;
+        return fs::write(to, bytes).map_err(Error::io("write", to));
+    }
     // Links to the file itself, because a link to a link would break if the first is moved.
     let from = from.canonicalize().map_err(Error::io("read", from))?;
     if transfer != Transfer::Copy {

@@ -17,7 +17,7 @@ pub fn targets<'a>(samples: &[(Split, &'a Sample)], target: Target) -> Vec<Strin
         let mut parts: Vec<String> = parts_of(&sample.name).skip(shared[split as usize]).map(clean).collect();
         if target == Target::Yolo {
             // Label paths are found by replacing the last folder of this name.
-            parts.iter_mut().filter(|part| *part == "images").for_each(|part| part.push('_'));
+            parts.iter_mut().filter(|part| part.eq_ignore_ascii_case("images")).for_each(|part| part.push('_'));
         }
         let last = parts.pop().unwrap_or_default();
         let (stem, ending) = last.rsplit_once('.').map_or((last.as_str(), ""), |(stem, ending)| (stem, ending));

@@ -2,12 +2,11 @@
 
 use super::faults::Faults;
 use crate::data::declaration::{LabelsFrom, TaskDeclaration};
-use crate::data::formats::Listed;
+use crate::data::formats::{Listed, begins_with_row};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
-use crate::reading::{Reading, Remark, count_of, list_some, text};
+use crate::reading::{Reading, Remark, count_of, list_some};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::{BufRead, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,6 +67,7 @@ pub fn of_no_image(task: &TaskDeclaration, readings: &[Reading], images: &[Liste
     let folders: BTreeSet<&Path> = used.iter().filter_map(|file| file.parent()).collect();
     let entries = folders.into_iter().flat_map(|folder| walk::entries(folder).unwrap_or_default());
     let is_orphan = |path: &Path| {
+        // Other text files, such as lists of classes or of images, may lie beside the labels.
         path.extension().is_some_and(|e| e == ending)
             && !used.contains(path)
             && (ending == "xml" || begins_with_row(path))
@@ -91,12 +91,4 @@ pub fn of_no_image(task: &TaskDeclaration, readings: &[Reading], images: &[Liste
     let names: Vec<String> = orphans.iter().map(|path| relative_name(path, root)).collect();
     let (count, verb) = (count_of(names.len(), "label file"), if names.len() == 1 { "belongs" } else { "belong" });
     Some(format!("{}: {count} {verb} to no image of this data set ({}){near}", task.name, list_some(&names, 3)))
-}
-
-/// Whether the first row is one of numbers. Other text files, such as lists of classes or of images, may lie beside the labels.
-fn begins_with_row(path: &Path) -> bool {
-    let mut line = String::new();
-    let read = text::open(path).and_then(|file| file.take(1 << 12).read_line(&mut line));
-    let numbers = || line.split_whitespace().filter(|word| word.parse::<f32>().is_ok()).count();
-    read.is_ok() && numbers() >= 5 && numbers() == line.split_whitespace().count()
 }

@@ -1,9 +1,10 @@
 //! Checks on all label files of a task: oddities become notes, faults become errors.
 
-use crate::data::declaration::TaskDeclaration;
+use crate::data::declaration::{Split, TaskDeclaration};
+use crate::data::formats::Images;
 use crate::data::walk::relative_name;
 use crate::error::Result;
-use crate::reading::{Missing, Reading, Remark, Spot, count_of, list_some};
+use crate::reading::{Missing, Raw, Reading, Remark, Spot, count_of, list_some};
 use crate::tasks::Content;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,6 +22,59 @@ pub fn check_label_files(task: &TaskDeclaration, readings: &[Reading], declares_
         readings[0].place.file.display()
     );
     Err(task.place.error(message))
+}
+
+/// Whether a remark says that nothing was found for an image, so that its label follows from `missing:`.
+fn is_said(remark: &Remark) -> bool {
+    matches!(remark, Remark::NoLabelFile | Remark::NotMentioned)
+}
+
+/// Whether a label was found for an image.
+pub fn has_label(reading: &Reading) -> bool {
+    !matches!(reading.raw, Raw::Unlabelled) && !reading.remarks.iter().any(|(remark, _)| is_said(remark))
+}
+
+/// A declared split without any label for the task: an error for training and validation, because the task would learn or be
+/// judged on nothing. The images of such a test split become unlabelled, and a note says so.
+pub fn check_splits(task: &TaskDeclaration, readings: &mut [Reading], images: &Images) -> Result<Option<String>> {
+    let [train, val, test] = images.ends;
+    let ranges = [0..train, train..val, val..test];
+    // Without any label, the task's kind says what is wrong.
+    if !readings.iter().any(has_label) {
+        return Ok(None);
+    }
+    for (split, range) in Split::ALL.into_iter().zip(ranges) {
+        let readings = &mut readings[range];
+        if readings.is_empty() || readings.iter().any(|reading| has_label(reading) || !reading.faults.is_empty()) {
+            continue;
+        }
+        let absent = readings[0].remarks.iter().any(|(remark, _)| *remark == Remark::NoLabelFile);
+        // The task's kind says what is wrong without labels to learn from, but a missing file would be background.
+        if split == Split::Train && !absent {
+            continue;
+        }
+        let looked = if absent { format!(" (looked for {})", readings[0].place.file.display()) } else { String::new() };
+        let none = format!(
+            "task `{}`: none of {} of the {} split has a label{looked}",
+            task.name,
+            count_of(readings.len(), "image"),
+            split.word()
+        );
+        if split == Split::Test {
+            readings.iter_mut().for_each(|reading| {
+                reading.raw = Raw::Unlabelled;
+                reading.remarks.retain(|(remark, _)| !is_said(remark));
+            });
+            return Ok(Some(none));
+        }
+        // A single image may be unlabelled by chance.
+        if readings.len() == 1 {
+            return Ok(Some(none));
+        }
+        let message = format!("{none}: label them, correct `from:`, or leave the split out");
+        return Err(task.place.error(message));
+    }
+    Ok(None)
 }
 
 /// One sentence for each kind of remark, with the first places.

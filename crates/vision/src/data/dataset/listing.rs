@@ -2,11 +2,12 @@
 //! path relative to the data set, and a fixed position.
 
 use super::faults::Faults;
-use crate::data::declaration::Source;
-use crate::data::formats::{self, Listed};
+use crate::archives;
+use crate::data::declaration::{Source, Split};
+use crate::data::formats::{self, Listed, Origin};
 use crate::data::images::decode::{EXTENSIONS, is_image};
 use crate::data::progress::Progress;
-use crate::data::walk::{Names, relative_name, walk, walk_named};
+use crate::data::walk::{Names, folder_in, relative_name, walk, walk_named};
 use crate::error::{Error, Result};
 use crate::reading::{Place, count_of, did_you_mean, text};
 use std::collections::{HashMap, HashSet};
@@ -29,7 +30,9 @@ pub fn list(
             Source::Folder(folder) => {
                 let at: Arc<Path> = folder.as_path().into();
                 let found = walk_named(folder, &mut names, progress)?;
-                images.extend(found.into_iter().map(|image| listed(root, image, &at)));
+                let is_split = folder.file_name().is_some_and(|name| Split::called(&name.to_string_lossy()).is_some());
+                let origin = if is_split && sources.len() > 1 { Origin::SplitOfClass } else { Origin::Folder };
+                images.extend(found.into_iter().map(|image| listed(root, image, &at, origin)));
             }
             Source::List(file) => read_list(root, file, &mut images, faults, notes, progress)?,
             Source::Labels(file) => named_images(root, file, &mut images, progress)?,
@@ -45,8 +48,8 @@ pub fn list(
     Ok((images, names))
 }
 
-fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>) -> Listed {
-    Listed { name: relative_name(&image, root), image, folder: folder.clone() }
+fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>, origin: Origin) -> Listed {
+    Listed { name: relative_name(&image, root), image, folder: folder.clone(), origin }
 }
 
 /// Reads a list file: one path per line, or one VOC ID per line (`ID`, or `ID  1|-1|0` in VOC's per-class lists).
@@ -83,7 +86,7 @@ fn read_list(
             };
             ids.get(id).cloned().ok_or_else(|| missing_id(root, &place, id, ids))
         };
-        images.extend(faults.pass(image)?.map(|image| listed(root, image, &at)));
+        images.extend(faults.pass(image)?.map(|image| listed(root, image, &at, Origin::List)));
         progress.count(1);
     }
     notes.extend(elsewhere.and_then(|elsewhere| elsewhere.note(root)));
@@ -146,36 +149,40 @@ impl<'a> Elsewhere<'a> {
     }
 }
 
-/// Skips images that do not exist; the label reader counts them. A name without an ending may be that of a picture in one of
-/// the usual folders.
+/// Skips images that do not exist; the label reader counts them. A name alone, with or without its ending, may be that of one
+/// picture in any folder.
 fn named_images(root: &Path, file: &Path, images: &mut Vec<Listed>, progress: &Progress) -> Result<()> {
     let at: Arc<Path> = root.into();
-    let folders = ["images", "JPEGImages"].map(|name| root.join(name));
-    let mut by_stem: Option<HashMap<String, Option<PathBuf>>> = None;
+    let folders = ["images", "JPEGImages"].map(|name| folder_in(root, name));
+    let mut by_name: Option<HashMap<String, Option<PathBuf>>> = None;
     for name in formats::image_names(file)? {
-        let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file());
+        let below = || folders.iter().map(|folder| folder.join(&name)).find(|path| archives::is_file(path));
         let mut image = find_path(root, file, &name).or_else(below);
-        if image.is_none() && !is_image(Path::new(&name)) {
-            let by_stem = match &mut by_stem {
-                Some(by_stem) => by_stem,
-                none => none.insert(images_by_stem(root)?),
+        if image.is_none() {
+            let by_name = match &mut by_name {
+                Some(by_name) => by_name,
+                none => none.insert(images_by_name(root)?),
             };
-            image = by_stem.get(&name).cloned().flatten();
+            image = by_name.get(&name).cloned().flatten();
         }
-        images.extend(image.map(|image| listed(root, image, &at)));
+        images.extend(image.map(|image| listed(root, image, &at, Origin::List)));
         progress.count(1);
     }
     Ok(())
 }
 
-/// All images of the data set by their names without endings; `None` for a name that several have.
-fn images_by_stem(root: &Path) -> Result<HashMap<String, Option<PathBuf>>> {
-    let mut by_stem = HashMap::new();
+/// All images of the data set by their names with and without endings; `None` for a name that several have.
+fn images_by_name(root: &Path) -> Result<HashMap<String, Option<PathBuf>>> {
+    let mut by_name = HashMap::new();
     for image in walk(root)? {
-        let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        by_stem.entry(stem).and_modify(|one| *one = None).or_insert(Some(image));
+        // A file without an ending has one name.
+        let stem = image.file_stem().filter(|stem| Some(*stem) != image.file_name());
+        for name in [image.file_name(), stem].into_iter().flatten() {
+            let name = name.to_string_lossy().into_owned();
+            by_name.entry(name).and_modify(|one| *one = None).or_insert(Some(image.clone()));
+        }
     }
-    Ok(by_stem)
+    Ok(by_name)
 }
 
 /// The reason why none of the images that a label file names is there, with one of its names beside one that exists.
@@ -198,7 +205,7 @@ fn find_path(root: &Path, file: &Path, line: &str) -> Option<PathBuf> {
     let beside = file.parent().unwrap_or(root);
     let find = |line: &str| {
         let line = line.strip_prefix("./").unwrap_or(line);
-        [root.join(line), beside.join(line)].into_iter().find(|path| path.is_file())
+        [root.join(line), beside.join(line)].into_iter().find(|path| archives::is_file(path))
     };
     find(line).or_else(|| line.contains('\\').then(|| find(&line.replace('\\', "/"))).flatten())
 }
@@ -214,14 +221,14 @@ fn missing_id(root: &Path, place: &Place, id: &str, ids: &HashMap<String, PathBu
     place.error(format!(
         "no image `{id}` with one of the endings {} in {}: correct the line or remove it{}",
         EXTENSIONS.join(", "),
-        root.join("JPEGImages").display(),
+        folder_in(root, "JPEGImages").display(),
         did_you_mean(id, ids.keys().map(String::as_str))
     ))
 }
 
 fn images_by_id(root: &Path) -> Result<HashMap<String, PathBuf>> {
-    let folder = root.join("JPEGImages");
-    if !folder.is_dir() {
+    let folder = folder_in(root, "JPEGImages");
+    if !archives::is_dir(&folder) {
         return Ok(HashMap::new());
     }
     let stem =

@@ -1,12 +1,16 @@
 //! The data set: its splits, tasks and labels, read from any layout. Images are listed but not opened.
 
+mod account;
 mod counts;
+mod evidence;
 pub(crate) mod faults;
 mod fold;
 mod groups;
 mod held_out;
+mod known;
 mod label_files;
 mod labels;
+mod leftovers;
 mod levels;
 mod listing;
 mod open;

@@ -1,10 +1,12 @@
 //! Opens a data set: lists its images, then reads and checks the labels of each task and converts them to [`Label`]s.
 
+use super::account::Account;
 use super::faults::Faults;
 use super::held_out::{Division, Properties};
+use super::leftovers::{self, LabelFiles, LabelsLeft};
 use super::sample::Sample;
 use super::splits::list_images;
-use super::{Dataset, OpenOptions, groups, held_out, label_files, labels, levels};
+use super::{Dataset, OpenOptions, evidence, groups, held_out, label_files, labels, levels};
 use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration, explained};
 use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
@@ -28,7 +30,7 @@ pub(crate) fn open_declared(
     start_shared_pool()?;
     progress.begin("listing images", 0);
     let read = if options.undivided { layouts::read_to_judge } else { layouts::read };
-    let declared = read(path, &options.tasks)?;
+    let declared = read(path, &options.tasks, evidence::explained)?;
     let causes = declared.causes.clone();
     open(declared, path, options, faults, progress).map_err(|error| explained(error, &causes))
 }
@@ -45,8 +47,12 @@ fn open(
     let alone = declared.tasks.len() == 1;
     check_asked(&declared, &options.tasks, path)?;
     declared.notes.extend(levels::notes(&declared, &images.all));
+    let mut account = account(path, &declared, &images);
+    leftovers::lost_classes(&account, &declared, &images.all).map_or(Ok(()), |lost| faults.take(lost))?;
     let notes = std::mem::take(&mut declared.notes);
-    let mut opening = Opening { faults, progress, notes, problems: Vec::new(), cache: Cache::default() };
+    let files = LabelFiles::declared(&declared);
+    let (problems, cache, undivided) = (Vec::new(), Cache::default(), options.undivided);
+    let mut opening = Opening { faults, progress, notes, problems, cache, files, undivided };
     let mut tasks = Vec::new();
     let mut per_image: Vec<Vec<Label>> = vec![Vec::new(); images.all.len()];
     per_image.iter_mut().for_each(|labels| labels.reserve_exact(declared.tasks.len()));
@@ -69,6 +75,11 @@ fn open(
         }
     }
     declared.tasks = read;
+    let left = leftovers::labels_left(&mut account, &opening.files);
+    opening.faults.pass(leftovers::labels_beside_classes(&left, &account, &declared, &images.all))?;
+    // With some of the tasks, or after a fault, files of labels were not read that training would read.
+    let left = if others.is_empty() && !opening.faults.are_found() { left } else { LabelsLeft::default() };
+    opening.notes.extend(leftovers::notes(&account, &left, &declared));
     let groups = groups::read(&declared, &images, &mut opening.notes)?;
     let mut held = held_out::divide(division, &images, properties, groups.as_ref(), options.seed, &declared.place)?;
     opening.notes.append(&mut held.notes);
@@ -80,11 +91,11 @@ fn open(
         .map(|(listed, labels)| Some(Sample { image: listed.image, name: listed.name, labels }))
         .collect();
     let mut samples: Vec<Sample> = held.order.iter().filter_map(|&image| pairs[image].take()).collect();
+    evidence::against_classes(path, &declared, &samples).map_or(Ok(()), |error| opening.faults.take(error))?;
     let test = samples.split_off(held.ends[1]);
     let val = samples.split_off(held.ends[0]);
     train_tasks(&declared.tasks, &mut tasks, &samples, &mut opening)?;
-    let problems = opening.problems;
-    let mut notes = opening.notes;
+    let Opening { problems, mut notes, .. } = opening;
     let mut seen = HashSet::new();
     notes.retain(|note| seen.insert(note.clone()));
     // Framing considers all declared tasks, so that a run on some of them sees the same pictures as a run on all.
@@ -118,6 +129,15 @@ fn open(
         dataset.notes.extend(absent);
     }
     Ok((declared, dataset))
+}
+
+/// The account of the files below the folder that the user gave, or below the data set if that is declared to lie elsewhere.
+fn account(path: &Path, declared: &Declaration, images: &Images) -> Account {
+    let holds_all = path.is_dir() && declared.root.starts_with(path);
+    let root = if holds_all { path } else { &declared.root };
+    let sources = declared.splits.iter().flatten().map(|source| source.path().to_path_buf());
+    let named: Vec<_> = sources.chain([declared.root.clone()]).collect();
+    Account::take(root, &images.all, &named)
 }
 
 /// The longest name of a task in bytes. Files such as `best_<task>.safetensors` are named after it, and the names of files have at
@@ -165,6 +185,9 @@ struct Opening<'a> {
     notes: Vec<String>,
     problems: Vec<String>,
     cache: Cache,
+    files: LabelFiles,
+    /// Whether the images are only evaluated.
+    undivided: bool,
 }
 
 /// Adds the labels of a task that is not asked for, in the place of the task, because they have a part in the choice of the
@@ -176,8 +199,9 @@ fn add_other(
     progress: &Progress,
     properties: &mut Properties,
 ) -> Option<String> {
-    let (mut faults, cache) = (Faults::Stop, Cache::default());
-    let mut opening = Opening { faults: &mut faults, progress, notes: Vec::new(), problems: Vec::new(), cache };
+    let (mut faults, cache, files) = (Faults::Stop, Cache::default(), LabelFiles::default());
+    let (notes, problems, undivided) = (Vec::new(), Vec::new(), true);
+    let mut opening = Opening { faults: &mut faults, progress, notes, problems, cache, files, undivided };
     match read_labels(&mut task.clone(), false, root, images, &mut opening) {
         Ok(labels) => {
             labels.into_iter().for_each(|(_, labels)| properties.add(&labels));
@@ -214,7 +238,7 @@ fn read_labels(
     alone: bool,
     root: &Path,
     images: &Images,
-    Opening { faults, progress, notes, problems, cache }: &mut Opening,
+    Opening { faults, progress, notes, problems, cache, files, undivided }: &mut Opening,
 ) -> Result<Option<(Task, Vec<Label>)>> {
     progress.begin("reading labels", images.all.len());
     let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
@@ -250,8 +274,16 @@ fn read_labels(
     if faults.pass(labels::check_label_files(task, &readings, declares_missing))?.is_none() {
         return Ok(None);
     }
+    files.add_read(&readings, &images.all);
     label_files::shared(task, &mut readings, &images.all, root, faults)?;
     notes.extend(label_files::of_no_image(task, &readings, &images.all, root));
+    if !declares_missing {
+        match labels::check_splits(task, &mut readings, images) {
+            // Another split may be evaluated.
+            Err(error) if *undivided => notes.push(error.reason()),
+            said => notes.extend(faults.pass(said)?.flatten()),
+        }
+    }
     faults.collect_findings(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));
     let raw_labels = Readings { all: &readings, class_images: images.class_images() };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// An image and its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// The path of the file.
+    /// The path of the file. It may lead through an archive to a member, or to a row of a parquet file: see [`crate::archives`].
     pub image: PathBuf,
     /// The path relative to the data set, for display.
     pub name: String,

@@ -2,6 +2,7 @@
 
 use super::faults::Faults;
 use super::held_out::Division;
+use super::leftovers::left_out;
 use super::{OpenOptions, listing};
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
 use crate::data::formats::{Images, Listed};
@@ -33,29 +34,34 @@ pub fn list_images(
         let sources = &declared.splits[split as usize];
         let (found, names) = listing::list(&declared.root, sources, faults, &mut declared.notes, progress)?;
         report_aliases(declared, split, &names.aliases, faults)?;
-        declared.notes.extend(names.own.iter().map(|(folder, what)| {
-            format!("{}/ is left out: it holds {what}, not training images", relative_name(folder, &declared.root))
-        }));
+        declared.notes.extend(
+            names
+                .own
+                .iter()
+                .map(|(folder, what)| left_out(&format!("{}/", relative_name(folder, &declared.root)), what)),
+        );
         if found.is_empty()
             && let Some(source) = declared.splits[split as usize].first()
         {
-            let is_needed = split != Split::Test && !options.undivided;
+            let may_be_empty = split == Split::Test || options.undivided;
             // The lines of a list that name no image say more than that there is none.
-            if is_needed && let Some(fault) = faults.take_first_of(source.path()) {
+            if !may_be_empty && let Some(fault) = faults.take_first_of(source.path()) {
                 return Err(fault);
             }
             let named = match source {
                 Source::Labels(file) => listing::none_named(&declared.root, file),
                 Source::Folder(_) | Source::List(_) => None,
             };
-            let empty = || format!("the {} split holds no image ({} are read)", split.word(), EXTENSIONS.join(", "));
-            let is_named = named.is_some();
-            let message = named.unwrap_or_else(empty);
-            if is_needed && is_named {
-                return Err(Error::data(source.path(), None, message));
-            }
-            if is_needed {
-                let message = format!("{message}: put images there or correct the declaration");
+            let message = match named {
+                Some(message) => message,
+                None => {
+                    let empty =
+                        format!("the {} split holds no image ({} are read)", split.word(), EXTENSIONS.join(", "));
+                    let ask = if may_be_empty { "" } else { ": put images there or correct the declaration" };
+                    format!("{empty}{ask}")
+                }
+            };
+            if !may_be_empty {
                 return Err(Error::data(source.path(), None, message));
             }
             let reason = format!("{}: {message}", shown(source.path()));

@@ -59,7 +59,8 @@ pub struct TaskDeclaration {
 /// The source of a task's labels.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LabelsFrom {
-    /// Columns of metadata.jsonl or metadata.csv beside the images.
+    /// Columns of metadata.jsonl or metadata.csv beside the images, or the labels that lie with an image in its
+    /// archive: columns of a parquet file, or of a sample in a WebDataset shard.
     Columns(Vec<String>),
     /// The class is the name of the folder that contains the image.
     Folders,
@@ -109,7 +110,7 @@ pub struct LabelFile {
 /// The meaning of rows with more numbers than a class and a box, in YOLO label files.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum YoloRows {
-    /// As the rows show: polygons, or keypoints if every row fits them.
+    /// Decided by the rows themselves: polygons, or keypoints if every row fits them.
     BoxesOrPolygons,
     /// Polygons in any case.
     Polygons,

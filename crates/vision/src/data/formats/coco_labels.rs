@@ -1,7 +1,7 @@
 //! COCO instance annotations as labels of a detection task: sparse category ids become names, a crowd becomes a region
 //! to ignore, and a listed image without annotations is *labelled, nothing there*.
 
-use super::coco_entries::{self, CocoEntries, CocoId};
+use super::coco_entries::{self, AnnotationEntry, CocoEntries, CocoId, Entries, ImageEntry};
 use super::corners::Found;
 use super::listed::Images;
 use super::matching::{Matches, Names, check_unused, match_images};
@@ -37,8 +37,7 @@ struct CocoFile {
     order: Vec<u32>,
     starts: Vec<u32>,
     names: HashMap<CocoId, Arc<str>>,
-    /// For each image with a wrong entry, the position and the message of each.
-    wrong: HashMap<usize, Vec<(Spot, String)>>,
+    wrong: Wrong,
     faults: Vec<Error>,
 }
 
@@ -148,91 +147,18 @@ impl CocoFile {
                 return error(&same_id("categories", before, i, &category.id));
             }
         }
-        let mut wrong: HashMap<usize, Vec<(Spot, String)>> = HashMap::new();
+        let mut wrong = Wrong::new();
         for (i, message) in std::mem::take(&mut content.images.faults) {
             wrong.entry(i).or_default().push((Spot::entry(List::Images, i), message));
         }
-        let mut by_name: HashMap<Arc<str>, usize> = HashMap::with_capacity(content.images.all.len());
-        let mut by_id: HashMap<&CocoId, usize> = HashMap::with_capacity(content.images.all.len());
-        for (i, image) in content.images.all.iter().enumerate() {
-            let name = normal(&image.name);
-            if !name.is_empty() {
-                if let Some(&before) = by_name.get(name.as_str()) {
-                    let message = format!("`{}` is images[{before}] already: list every image once", image.name);
-                    wrong.entry(before).or_default().push((Spot::entry(List::Images, i), message));
-                } else {
-                    by_name.insert(name.into(), i);
-                }
-            }
-            if image.id == CocoId::Missing {
-                continue;
-            }
-            if let Some(&before) = by_id.get(&image.id) {
-                let message = same_id("images", before, i, &image.id);
-                // Nobody can say whose annotations they are.
-                for image in [before, i] {
-                    wrong.entry(image).or_default().push((Spot::File, message.clone()));
-                }
-            } else {
-                by_id.insert(&image.id, i);
-            }
-        }
-        let mut faults = Vec::new();
-        // One index beyond the images stands for annotations without a valid image, box or category.
-        let unknown = content.images.all.len();
-        let (mut image_indices, mut unlisted, mut from_polygons) = (Vec::new(), Vec::new(), Vec::new());
+        let (by_name, by_id) = by_name_and_id(&content.images.all, &mut wrong);
+        let mut owners = Owners::default();
         if let Some(annotations) = &mut content.annotations {
-            image_indices.reserve_exact(annotations.all.len());
-            let mut wrong_entries = std::mem::take(&mut annotations.faults).into_iter().peekable();
-            for (i, annotation) in annotations.all.iter().enumerate() {
-                let spot = Spot::entry(List::Annotations, i);
-                let image = by_id.get(&annotation.image).copied();
-                let as_written = wrong_entries.next_if(|(at, _)| *at == i).map(|(_, message)| message);
-                let message = as_written.or_else(|| {
-                    let count = content.categories.all.len();
-                    (!names.contains_key(&annotation.category)).then(|| {
-                        format!(
-                            "category {} is not among the {count} of `categories`: correct it, or list it there",
-                            annotation.category
-                        )
-                    })
-                });
-                if message.is_none() && annotation.from_polygon {
-                    from_polygons.push(i);
-                }
-                image_indices.push(match (message, image) {
-                    (None, Some(image)) => image,
-                    (Some(message), Some(image)) => {
-                        wrong.entry(image).or_default().push((spot, message));
-                        unknown
-                    }
-                    (Some(message), None) => {
-                        faults.push(spot.error(path, message));
-                        unknown
-                    }
-                    (None, None) => {
-                        unlisted.push(i);
-                        unknown
-                    }
-                });
-            }
+            owners.find(annotations, &by_id, &names, content.images.all.len(), &mut wrong);
+            notes.extend(owners.notes(annotations, &relative_name(path, root)));
         }
-        if let (Some(first), Some(annotations)) = (unlisted.first(), &content.annotations) {
-            notes.push(format!(
-                "{}: {} of images that are not listed, left out (first: annotations[{first}], image {})",
-                relative_name(path, root),
-                count_of(unlisted.len(), "annotation"),
-                annotations.all[*first].image
-            ));
-        }
-        if let Some(first) = from_polygons.first() {
-            notes.push(format!(
-                "{}: {} without `bbox`, for which the bounds of the polygon are used (first: annotations[{first}])",
-                relative_name(path, root),
-                count_of(from_polygons.len(), "annotation")
-            ));
-        }
-        let (order, starts) = by_image(&image_indices, unknown);
+        let faults = owners.faults.into_iter().map(|(spot, message)| spot.error(path, message)).collect();
+        let (order, starts) = by_image(&owners.images, content.images.all.len());
         Ok(CocoFile { path: path.as_path().into(), content, by_name, order, starts, names, wrong, faults })
     }
 
@@ -243,6 +169,102 @@ impl CocoFile {
     fn entry(&self, image: usize) -> (String, Place) {
         let name = self.content.images.all[image].name.clone();
         (name, Place::at(&self.path, Spot::entry(List::Images, image)))
+    }
+}
+
+/// For each image with a wrong entry, the position and the message of each.
+type Wrong = HashMap<usize, Vec<(Spot, String)>>;
+
+/// The positions of images by their names and by their ids. Entries with one name or id are wrong.
+fn by_name_and_id<'a>(
+    images: &'a [ImageEntry],
+    wrong: &mut Wrong,
+) -> (HashMap<Arc<str>, usize>, HashMap<&'a CocoId, usize>) {
+    let mut by_name: HashMap<Arc<str>, usize> = HashMap::with_capacity(images.len());
+    let mut by_id: HashMap<&CocoId, usize> = HashMap::with_capacity(images.len());
+    for (i, image) in images.iter().enumerate() {
+        let name = normal(&image.name);
+        if let Some(&before) = by_name.get(name.as_str()) {
+            let message = format!("`{}` is images[{before}] already: list every image once", image.name);
+            wrong.entry(before).or_default().push((Spot::entry(List::Images, i), message));
+        } else if !name.is_empty() {
+            by_name.insert(name.into(), i);
+        }
+        if image.id == CocoId::Missing {
+            continue;
+        }
+        if let Some(&before) = by_id.get(&image.id) {
+            let message = same_id("images", before, i, &image.id);
+            // Nobody can say whose annotations they are.
+            for image in [before, i] {
+                wrong.entry(image).or_default().push((Spot::File, message.clone()));
+            }
+        } else {
+            by_id.insert(&image.id, i);
+        }
+    }
+    (by_name, by_id)
+}
+
+/// The images that annotations belong to, and those that belong to none.
+#[derive(Default)]
+struct Owners {
+    /// For each annotation its image; one beyond the images if it has no valid image, box or category.
+    images: Vec<usize>,
+    unlisted: Vec<usize>,
+    from_polygons: Vec<usize>,
+    /// Wrong annotations whose image is not known.
+    faults: Vec<(Spot, String)>,
+}
+
+impl Owners {
+    fn find(
+        &mut self,
+        annotations: &mut Entries<AnnotationEntry>,
+        by_id: &HashMap<&CocoId, usize>,
+        names: &HashMap<CocoId, Arc<str>>,
+        unknown: usize,
+        wrong: &mut Wrong,
+    ) {
+        self.images.reserve_exact(annotations.all.len());
+        let mut as_written = std::mem::take(&mut annotations.faults).into_iter().peekable();
+        for (i, annotation) in annotations.all.iter().enumerate() {
+            let spot = Spot::entry(List::Annotations, i);
+            let of_category = || {
+                let (id, count) = (&annotation.category, names.len());
+                let message =
+                    || format!("category {id} is not among the {count} of `categories`: correct it, or list it there");
+                (!names.contains_key(id)).then(message)
+            };
+            let message = as_written.next_if(|(at, _)| *at == i).map(|(_, message)| message).or_else(of_category);
+            let image = by_id.get(&annotation.image).copied();
+            self.images.push(if message.is_none() { image.unwrap_or(unknown) } else { unknown });
+            match (message, image) {
+                (None, Some(_)) if annotation.from_polygon => self.from_polygons.push(i),
+                (None, Some(_)) => {}
+                (None, None) => self.unlisted.push(i),
+                (Some(message), Some(image)) => wrong.entry(image).or_default().push((spot, message)),
+                (Some(message), None) => self.faults.push((spot, message)),
+            }
+        }
+    }
+
+    /// Notes about annotations that are left out or lack a box; `shown` is the file.
+    fn notes(&self, annotations: &Entries<AnnotationEntry>, shown: &str) -> Vec<String> {
+        let unlisted = self.unlisted.first().map(|first| {
+            format!(
+                "{shown}: {} of images that are not listed, left out (first: annotations[{first}], image {})",
+                count_of(self.unlisted.len(), "annotation"),
+                annotations.all[*first].image
+            )
+        });
+        let from_polygons = self.from_polygons.first().map(|first| {
+            format!(
+                "{shown}: {} without `bbox`, for which the bounds of the polygon are used (first: annotations[{first}])",
+                count_of(self.from_polygons.len(), "annotation")
+            )
+        });
+        unlisted.into_iter().chain(from_polygons).collect()
     }
 }
 

@@ -20,6 +20,8 @@ pub struct TableReader {
     tables: Vec<Table>,
     /// For each table, the positions of the task's columns; `None` if the table lacks one.
     columns: Vec<Vec<Option<usize>>>,
+    /// The separator of the names of classes in the cells of a single column.
+    separator: Option<Separator>,
     /// For each image, its table and row.
     matches: Matches,
     pub notes: Vec<String>,
@@ -119,19 +121,25 @@ impl TableReader {
             }
         }
         let mut faults: Vec<Error> = tables.iter_mut().flat_map(|table| std::mem::take(&mut table.faults)).collect();
-        // Those of images that are not in this data set belong to nobody who would report them.
+        // The faults of images that are not in this data set belong to nobody who would report them.
         let matched: HashSet<(usize, usize)> = matches.iter().flatten().copied().collect();
         for (t, table) in tables.iter().enumerate().filter(|(_, table)| !table.wrong.is_empty()) {
             let unmatched = (0..table.rows.len()).filter(|row| !matched.contains(&(t, *row)));
             faults.extend(unmatched.flat_map(|row| table.wrong_rows(row)));
         }
-        let mut reader = TableReader { tables, columns: places, matches, notes: Vec::new(), faults };
+        let is_list = task.kind.content == Content::Classes && columns.len() == 1;
+        let separator = if is_list { Separator::of(&tables, &places) } else { None };
+        let mut reader = TableReader { tables, columns: places, separator, matches, notes: Vec::new(), faults };
         let files: Vec<LabelFile> =
             reader.tables.iter().map(|table| LabelFile { path: table.file.to_path_buf(), split: None }).collect();
         let entries: Vec<_> = reader.tables.iter().map(|table| |row: usize| table.entry(row)).collect();
         let names =
             reader.tables.iter().zip(&files).zip(&entries).map(|((table, file), entry)| table.names(file, entry));
         reader.notes = check_unused(&names.collect::<Vec<_>>(), &reader.matches, root, images)?;
+        reader.notes.extend(separator.map(|separator| {
+            let column = &columns[0];
+            format!("{}: the cells of `{column}` are lists of classes separated by {}", task.name, separator.words())
+        }));
         // Every image now has its row, so the names are no longer needed.
         reader.tables.iter_mut().for_each(|table| table.by_name = HashMap::new());
         Ok(reader)
@@ -149,32 +157,45 @@ impl TableReader {
                 None => ("", &Value::Null),
             })
             .collect();
-        let place = Place::at(&table.file, Spot::line(row.line));
-        let mut reading = Reading::at(Raw::Unlabelled, place);
+        let mut reading = Reading::at(Raw::Unlabelled, Place::at(&table.file, Spot::line(row.line)));
         reading.faults = table.wrong_rows(r).collect();
-        let blanks = cells.iter().filter(|(_, value)| value.is_null()).count();
-        if blanks > 0 {
-            if blanks < cells.len() {
-                reading.remarks.push((Remark::PartlyBlank, reading.place.clone()));
-            }
-            if task.kind.content != Content::Classes || blanks == cells.len() {
-                return Ok(reading);
-            }
-        }
-        reading.raw = match task.kind.content {
-            Content::Class => Raw::Class(RawClass {
-                word: class_word(cells[0].0, cells[0].1, &reading.place)?,
-                spot: reading.place.spot,
-            }),
-            Content::Classes => flags(&cells, &reading.place)?,
-            Content::Values => Raw::Values(values(&cells, task.range, &reading.place)?),
-            Content::Boxes => objects::read(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
-        };
-        Ok(reading)
+        label_of(task, &cells, self.separator, image, reading)
     }
 }
 
-fn nearest_metadata(start: &Path, root: &Path, folder: &Path) -> Option<PathBuf> {
+/// Adds the label in the cells of a task's columns to a reading without one. Each cell comes with its column's name; null is blank.
+pub(super) fn label_of(
+    task: &TaskDeclaration,
+    cells: &[(&str, &Value)],
+    separator: Option<Separator>,
+    image: &Listed,
+    mut reading: Reading,
+) -> Result<Reading> {
+    let blanks = cells.iter().filter(|(_, value)| value.is_null()).count();
+    if blanks > 0 {
+        if blanks < cells.len() {
+            reading.remarks.push((Remark::PartlyBlank, reading.place.clone()));
+        }
+        if task.kind.content != Content::Classes || blanks == cells.len() {
+            return Ok(reading);
+        }
+    }
+    reading.raw = match task.kind.content {
+        Content::Class => {
+            Raw::Class(RawClass { word: class_word(cells[0].0, cells[0].1, &reading.place)?, spot: reading.place.spot })
+        }
+        Content::Classes => match (separator, cells) {
+            (Some(separator), [(_, Value::String(cell))]) => separator.names(cell, &reading.place),
+            _ => flags(cells, &reading.place)?,
+        },
+        Content::Values => Raw::Values(values(cells, task.range, &reading.place)?),
+        Content::Boxes => objects::read(cells[0].0, cells[0].1, task.box_format, image, &mut reading)?,
+    };
+    Ok(reading)
+}
+
+/// The metadata table in the nearest folder from `start` up to the data set's root, or to the split's folder if it lies elsewhere.
+pub(super) fn nearest_metadata(start: &Path, root: &Path, folder: &Path) -> Option<PathBuf> {
     let top = if start.starts_with(root) { root } else { folder };
     start.ancestors().take_while(|dir| dir.starts_with(top)).find_map(metadata_in)
 }
@@ -187,6 +208,47 @@ pub(super) fn class_word(column: &str, value: &Value, place: &Place) -> Result<W
         other => Err(place.error(format!(
             "column `{column}` holds {other}; expected a class name or number, or null for unlabelled"
         ))),
+    }
+}
+
+/// The character between the names of classes in a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Separator {
+    Character(char),
+    Blanks,
+}
+
+impl Separator {
+    /// The first of these that occurs in a cell of the only column; `None` if a cell is 0 or 1, or if
+    /// they are lists already.
+    fn of(tables: &[Table], columns: &[Vec<Option<usize>>]) -> Option<Separator> {
+        let cells = || {
+            let columns = tables.iter().zip(columns).filter_map(|(table, columns)| Some((table, columns[0]?)));
+            columns.flat_map(|(table, column)| table.values(column)).filter_map(Value::as_str)
+        };
+        let is_flag =
+            |cell: &str| matches!(cell.trim().to_lowercase().as_str(), "0" | "0.0" | "1" | "1.0" | "true" | "false");
+        if cells().next().is_none() || cells().any(is_flag) {
+            return None;
+        }
+        let character = ['|', ';', ','].into_iter().find(|character| cells().any(|cell| cell.contains(*character)));
+        Some(character.map_or(Separator::Blanks, Separator::Character))
+    }
+
+    fn names(self, cell: &str, place: &Place) -> Raw {
+        let parts: Vec<&str> = match self {
+            Separator::Character(character) => cell.split(character).map(str::trim).collect(),
+            Separator::Blanks => cell.split_whitespace().collect(),
+        };
+        let names = parts.into_iter().filter(|name| !name.is_empty());
+        Raw::Names(names.map(|name| RawClass { word: Word::Name(name.into()), spot: place.spot }).collect())
+    }
+
+    fn words(self) -> String {
+        match self {
+            Separator::Character(character) => format!("`{character}`"),
+            Separator::Blanks => "blanks".into(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! Class folders: the class of an image is the first folder below its split's folder.
+//! Class folders: the class of an image is the first folder below its split's folder, or the folder above it in `cat/train/1.jpg`.
 
-use super::listed::Listed;
+use super::listed::{Listed, Origin};
 use super::{Raw, RawClass, Reading, Word};
 use crate::data::declaration::Split;
 use crate::error::{Error, Result};
@@ -23,7 +23,11 @@ pub fn read(image: &Listed) -> Result<Reading> {
 fn class_of(image: &Listed) -> Option<String> {
     let below = image.image.strip_prefix(&image.folder).ok()?;
     let parents: Vec<&Path> = below.parent()?.iter().map(Path::new).collect();
-    let class = if is_listed(&parents) { parents.last()? } else { parents.first()? };
+    let class = match image.origin {
+        Origin::SplitOfClass if parents.is_empty() => Path::new(image.folder.parent()?.file_name()?),
+        Origin::List if is_listed(&parents) => parents.last()?,
+        Origin::Folder | Origin::SplitOfClass | Origin::List => parents.first()?,
+    };
     Some(class.to_string_lossy().into_owned())
 }
 
@@ -31,7 +35,7 @@ fn class_of(image: &Listed) -> Option<String> {
 pub fn below_class(image: &Listed) -> Option<(PathBuf, PathBuf)> {
     let holder = image.image.parent()?;
     let parents: Vec<&Path> = holder.strip_prefix(&image.folder).ok()?.iter().map(Path::new).collect();
-    let is_deeper = parents.len() > 1 && !is_listed(&parents);
+    let is_deeper = parents.len() > 1 && !(image.origin == Origin::List && is_listed(&parents));
     is_deeper.then(|| (image.folder.join(parents[0]), holder.to_path_buf()))
 }
 

@@ -7,11 +7,25 @@ use std::sync::Arc;
 /// One image of a split.
 #[derive(Clone, Debug)]
 pub struct Listed {
+    /// The path of the file, which may lead through an archive.
     pub image: PathBuf,
     /// Relative to the data set's root, with forward slashes.
     pub name: String,
     /// The folder its split was read from; the data set's root for a list file.
     pub folder: Arc<Path>,
+    pub origin: Origin,
+}
+
+/// The kind of source that an image was listed from, which decides the folder of its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A folder: the class is the first folder below it.
+    Folder,
+    /// One of several folders of a split that is called like one, such as `cat/train`: for an image that lies directly in it, the
+    /// class is the folder above.
+    SplitOfClass,
+    /// A list of paths.
+    List,
 }
 
 /// The images of the three splits in one list, so that labels are read in one parallel pass. If validation is to be split off

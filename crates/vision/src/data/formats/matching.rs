@@ -103,7 +103,7 @@ fn find(names: &Names, root: &Path, image: &Listed) -> Option<(bool, usize)> {
     }
     // Both `a.jpg` and `train/a.jpg` may refer to an image below `images/`.
     let below_images = || {
-        let inner = ["images/", "JPEGImages/"].iter().find_map(|prefix| image.name.strip_prefix(prefix))?;
+        let inner = image.name.split_once('/').filter(|(first, _)| is_of_images(first))?.1;
         get(inner)
     };
     let bare = image.name.rsplit('/').next().unwrap_or(&image.name);
@@ -111,6 +111,10 @@ fn find(names: &Names, root: &Path, image: &Listed) -> Option<(bool, usize)> {
     let found = [root, &*image.folder, beside].into_iter().find_map(below);
     let found = found.or_else(below_images).or_else(|| get(&image.image.to_string_lossy()));
     found.or_else(|| get(bare)).or_else(stem).map(|entry| (false, entry))
+}
+
+fn is_of_images(folder: &str) -> bool {
+    ["images", "JPEGImages"].iter().any(|name| folder.eq_ignore_ascii_case(name))
 }
 
 /// Entries that match no image give a note; a file in which none matches is an error.
@@ -128,7 +132,7 @@ pub fn check_unused(files: &[Names], matches: &Matches, root: &Path, images: &[L
         if count == names.count && !images.is_empty() {
             let first = match near(&name, images) {
                 Some(image) => format!("`{name}` does not match `{image}`"),
-                None => format!("the first names `{name}`"),
+                None => format!("the first names `{name}`, and an image here is `{}`", images[0].name),
             };
             let message =
                 format!("no {noun} names an image of this data set: {first}; write paths relative to the images");

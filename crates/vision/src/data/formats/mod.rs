@@ -18,6 +18,7 @@ mod listed;
 mod matching;
 mod objects;
 mod records;
+pub mod samples;
 mod stems;
 pub mod table;
 mod voc;
@@ -39,8 +40,9 @@ pub use bdd_file::BddFile;
 pub use box_columns::is_box_rows;
 pub use folder::below_class;
 pub use form_file::FormFile;
-pub use listed::{Images, Listed};
+pub use listed::{Images, Listed, Origin};
 pub use voc::is_voc;
+pub use yolo_rows::begins_with_row;
 
 /// The reading of an image that `file` does not mention: as given by `missing:`, otherwise unlabelled.
 fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
@@ -58,6 +60,7 @@ fn not_mentioned(task: &TaskDeclaration, file: &Arc<Path>) -> Reading {
 pub enum Reader {
     Folder,
     Table(columns::TableReader),
+    Samples(samples::SampleReader),
     Yolo(yolo::YoloReader),
     Voc(voc::VocReader),
     BoxRows(box_rows::BoxRowsReader),
@@ -99,9 +102,10 @@ impl Reader {
     pub fn open(task: &TaskDeclaration, root: &Path, images: &Images, cache: &mut Cache) -> Result<Reader> {
         Ok(match &task.from {
             LabelsFrom::Folders => Reader::Folder,
-            LabelsFrom::Columns(columns) => {
-                Reader::Table(columns::TableReader::metadata(task, columns, root, &images.all)?)
-            }
+            LabelsFrom::Columns(columns) => match samples::SampleReader::open(task, columns, root, &images.all)? {
+                Some(reader) => Reader::Samples(reader),
+                None => Reader::Table(columns::TableReader::metadata(task, columns, root, &images.all)?),
+            },
             LabelsFrom::Csv { files, columns, key } => {
                 Reader::Table(columns::TableReader::csv(task, files, columns, key.as_deref(), root, images)?)
             }
@@ -123,6 +127,7 @@ impl Reader {
         match self {
             Reader::Folder => folder::read(image),
             Reader::Table(reader) => reader.read(task, index, image),
+            Reader::Samples(reader) => reader.read(task, image),
             Reader::Yolo(reader) => reader.read(task, image),
             Reader::Voc(reader) => reader.read(task, image),
             Reader::BoxRows(reader) => reader.read(task, index, image),
@@ -155,6 +160,7 @@ impl Reader {
     pub fn classes(&self) -> Option<Vec<String>> {
         match self {
             Reader::Coco(reader) => Some(reader.classes.clone()),
+            Reader::Samples(reader) => reader.classes.clone(),
             _ => None,
         }
     }
@@ -166,8 +172,8 @@ impl Reader {
             Reader::BoxRows(reader) => reader.notes.clone(),
             Reader::Coco(reader) => reader.notes.clone(),
             Reader::Bdd(reader) => reader.notes.clone(),
-            Reader::Form(reader) => reader.notes.clone(),
             Reader::Yolo(reader) => reader.note().into_iter().collect(),
+            Reader::Form(reader) => reader.notes.clone(),
             _ => Vec::new(),
         }
     }
@@ -204,7 +210,10 @@ pub fn image_names(file: &Path) -> Result<Vec<String>> {
     }
     let is_json = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     if !is_json {
-        return Ok(box_rows::BoxFile::open(file)?.image_names().map(str::to_string).collect());
+        return match is_box_rows(file) {
+            true => Ok(box_rows::BoxFile::open(file)?.image_names().map(str::to_string).collect()),
+            false => table::image_names(file),
+        };
     }
     match json_kind(file) {
         Some(Json::Bdd) => Ok(BddFile::open(file)?.frames.iter().map(|frame| frame.name.to_string()).collect()),

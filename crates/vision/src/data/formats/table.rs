@@ -2,10 +2,11 @@
 
 use super::matching::{Entry, Names};
 use super::records::Records;
+use crate::archives;
 use crate::data::declaration::LabelFile;
 use crate::data::images::decode::is_image;
 use crate::error::{Error, Result};
-use crate::reading::{Place, Spot, did_you_mean, list_some, text};
+use crate::reading::{Place, Spot, did_you_mean, json, list_some, text};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -198,9 +199,35 @@ pub fn image_column(file: &Path) -> Option<String> {
     names.iter().zip(&cells).find(is_named).map(|(name, _)| name.to_string())
 }
 
+/// The columns of a CSV file with the first cells of each, at most `most`; `None` if it has no second row.
+pub fn columns_of(file: &Path, most: usize) -> Option<Vec<(String, Vec<String>)>> {
+    let mut records = Records::open(file).ok()?;
+    let mut record = csv::StringRecord::new();
+    records.read(&mut record).ok()??;
+    let mut columns: Vec<(String, Vec<String>)> = record.iter().map(|name| (name.to_string(), Vec::new())).collect();
+    for _ in 0..most {
+        if records.read(&mut record).ok()?.is_none() {
+            break;
+        }
+        columns.iter_mut().zip(&record).for_each(|((_, cells), cell)| cells.push(cell.to_string()));
+    }
+    columns.iter().any(|(_, cells)| !cells.is_empty()).then_some(columns)
+}
+
+/// The names of the images in a CSV file with one row per image: those of the usual column, of the column that names files, or of
+/// the first.
+pub fn image_names(file: &Path) -> Result<Vec<String>> {
+    let table = Table::open(file, None, Some(&[])).or_else(|error| {
+        let first = || columns_of(file, 1)?.into_iter().next().map(|(name, _)| name);
+        let key = image_column(file).or_else(first).ok_or(error)?;
+        Table::open(file, Some(&key), Some(&[]))
+    })?;
+    Ok(table.rows.iter().map(|row| row.name.to_string()).collect())
+}
+
 /// The metadata table in `folder`, if there is one.
 pub fn metadata_in(folder: &Path) -> Option<PathBuf> {
-    METADATA.iter().map(|name| folder.join(name)).find(|file| file.is_file())
+    METADATA.iter().map(|name| folder.join(name)).find(|file| archives::is_file(file))
 }
 
 fn csv_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
@@ -252,7 +279,8 @@ fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
             continue;
         }
         let cells = Vec::with_capacity(sheet.kept.len());
-        let mut parser = serde_json::Deserializer::from_str(line.trim_end());
+        let plain = json::plain(std::mem::take(&mut line));
+        let mut parser = serde_json::Deserializer::from_str(plain.trim_end());
         let cells = JsonRow { sheet: &mut sheet, is_wanted, cells }.deserialize(&mut parser);
         let cells = cells.and_then(|cells| parser.end().map(|()| cells));
         let wrong = |e| Error::data(file, Some(number), format!("not a JSON object on one line: {e}"));
@@ -260,6 +288,7 @@ fn json_rows(file: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sheet> {
             Ok(cells) => sheet.rows.push((number, cells)),
             Err(fault) => sheet.faults.push(fault),
         }
+        line = plain;
     }
     Ok(sheet)
 }

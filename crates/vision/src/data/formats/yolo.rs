@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct YoloReader {
     dir: Option<PathBuf>,
     meaning: Meaning,
-    /// What the longer rows of all files have in common, while their meaning is open.
+    /// The facts that the longer rows of all files have in common, while their meaning is open.
     evidence: Evidence,
     root: PathBuf,
     /// The name of the task, for notes.
@@ -68,12 +68,14 @@ impl YoloReader {
     /// Possible paths of the label file, most likely first; never empty.
     fn label_files(&self, image: &Listed) -> Vec<PathBuf> {
         let Some(dir) = &self.dir else {
-            return vec![beside_images(&image.image)];
+            return beside_images(&image.image);
         };
         let within = relative_name(&image.image, &self.root);
         let below = relative_name(&image.image, &image.folder);
         let mut files = vec![dir.join(&within)];
-        if let Some(inner) = within.strip_prefix("images/") {
+        if let Some(inner) =
+            within.split_once('/').filter(|(first, _)| first.eq_ignore_ascii_case("images")).map(|(_, rest)| rest)
+        {
             files.push(dir.join(inner));
         }
         files.push(dir.join(&below));
@@ -143,14 +145,21 @@ impl YoloReader {
     }
 }
 
-/// The image's path with its last `images` folder replaced by `labels`, ending in `.txt`.
-fn beside_images(image: &Path) -> PathBuf {
+/// The image's path with its last `images` folder replaced by `labels`, ending in `.txt`; first in the case of the letters of
+/// `images`, then in others.
+fn beside_images(image: &Path) -> Vec<PathBuf> {
     let mut parts: Vec<_> = image.iter().map(|part| part.to_os_string()).collect();
     let folders = parts.len().saturating_sub(1);
-    if let Some(last) = parts[..folders].iter().rposition(|part| part == "images") {
-        parts[last] = "labels".into();
+    let Some(last) = parts[..folders].iter().rposition(|part| part.eq_ignore_ascii_case("images")) else {
+        return vec![image.with_extension("txt")];
+    };
+    let mut names = ["labels", "Labels", "LABELS"];
+    if let Some(same) = ["images", "Images", "IMAGES"].iter().position(|name| parts[last] == *name) {
+        names.swap(0, same);
     }
-    let mut file: PathBuf = parts.into_iter().collect();
-    file.set_extension("txt");
-    file
+    let mut path = |name: &str| {
+        parts[last] = name.into();
+        parts.iter().collect::<PathBuf>().with_extension("txt")
+    };
+    names.iter().map(|name| path(name)).collect()
 }

@@ -4,7 +4,9 @@
 use crate::boxes::{self, Xyxy};
 use crate::data::declaration::TaskDeclaration;
 use crate::error::{Error, Result};
-use crate::reading::{MOST_CLASSES, Place, count_of};
+use crate::reading::{MOST_CLASSES, Place, count_of, text};
+use std::io::{BufRead, Read};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A coordinate may lie outside the image by this much before the row counts as wrong. It allows for rounding, but not
@@ -239,4 +241,12 @@ fn bounds(points: &[f32]) -> Xyxy {
         bounds[3] = bounds[3].max(point[1]);
     }
     bounds
+}
+
+/// Whether the first row of a text file is a class and at least four numbers.
+pub fn begins_with_row(path: &Path) -> bool {
+    let mut line = String::new();
+    let read = text::open(path).and_then(|file| file.take(1 << 12).read_line(&mut line));
+    let words = || line.split_whitespace();
+    read.is_ok() && words().count() >= 5 && words().all(|word| word.parse::<f32>().is_ok())
 }

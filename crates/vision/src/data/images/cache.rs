@@ -4,6 +4,7 @@
 
 use super::decode;
 use super::picture::{Image, Part};
+use crate::archives;
 use crate::error::{Error, Result, shown};
 use crate::files;
 use std::collections::HashMap;
@@ -155,7 +156,8 @@ fn lock(images: &Mutex<HashMap<PathBuf, Arc<Image>>>) -> MutexGuard<'_, HashMap<
 /// The cache key of an image: a 128-bit hash of its path, size and times of change.
 fn key(path: &Path) -> Result<String> {
     let path = std::path::absolute(path).map_err(Error::io("read", path))?;
-    let found = fs::metadata(&path).map_err(Error::io("read", &path))?;
+    let (file, inside) = archives::place(&path).map_err(Error::io("read", &path))?;
+    let found = fs::metadata(&file).map_err(Error::io("read", &path))?;
     let changed = found.modified().map_err(Error::io("read", &path))?;
     // A tool that replaces a file but keeps its modification time cannot keep these.
     #[cfg(unix)]
@@ -165,7 +167,10 @@ fn key(path: &Path) -> Result<String> {
     };
     #[cfg(not(unix))]
     let identity = ();
-    let text = format!("{} {} {changed:?} {identity:?}", shown(&path), found.len());
+    let mut text = format!("{} {} {changed:?} {identity:?}", shown(&path), found.len());
+    if let Some((at, length)) = inside {
+        text.push_str(&format!(" {at} {length}"));
+    }
     Ok(format!("{:032x}", xxh3_128(text.as_bytes())))
 }
 

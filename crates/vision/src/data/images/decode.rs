@@ -4,11 +4,10 @@
 
 use super::jpeg::Jpeg;
 use super::picture::{Image, Part};
+use crate::archives::{self, Opened};
 use crate::error::{Error, Result, one_line};
-use crate::files;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -63,12 +62,12 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Opens a file that is small enough to be read.
-fn open(path: &Path) -> Result<(File, u64)> {
-    let file = files::open(path).map_err(|e| match e.kind() {
-        ErrorKind::InvalidInput => Error::data(path, None, e.to_string()),
+fn open(path: &Path) -> Result<(Opened, u64)> {
+    let file = archives::open(path).map_err(|e| match e.kind() {
+        ErrorKind::InvalidInput | ErrorKind::InvalidData => Error::data(path, None, e.to_string()),
         _ => Error::io("read", path)(e),
     })?;
-    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    let length = file.length().map_err(Error::io("read", path))?;
     if length > MAX_BYTES {
         let message = format!("the file has {length} bytes; at most {MAX_BYTES} are read");
         return Err(Error::data(path, None, message));
@@ -246,7 +245,7 @@ pub fn dimensions(path: &Path) -> Result<[usize; 2]> {
     let read = read.unwrap_or_else(|_| Err("cannot decode this image: the decoder panicked".into()));
     read.map_err(|reason: String| Error::data(path, None, one_line(&reason)))
 }
-fn jpeg_dimensions(file: &mut BufReader<File>) -> Option<[usize; 2]> {
+fn jpeg_dimensions(file: &mut BufReader<Opened>) -> Option<[usize; 2]> {
     let mut start = [0u8; 2];
     file.read_exact(&mut start).ok()?;
     if start != [0xFF, 0xD8] {

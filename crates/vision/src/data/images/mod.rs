@@ -5,5 +5,6 @@ pub mod decode;
 pub(crate) mod jpeg;
 mod picture;
 pub mod resize;
+pub mod unread;
 
 pub use picture::{Image, Part};

@@ -2,8 +2,9 @@
 //! beside the images.
 
 use super::{Splits, declaration, split_folders, task};
-use crate::data::declaration::{Declaration, LabelsFrom, Source, YoloRows};
-use crate::data::formats::is_voc;
+use crate::archives;
+use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, YoloRows};
+use crate::data::formats::{begins_with_row, is_voc};
 use crate::data::images::decode::{EXTENSIONS, is_image};
 use crate::data::own::written_here;
 use crate::data::walk::{self, relative_name};
@@ -11,8 +12,7 @@ use crate::error::Result;
 use crate::reading::text;
 use crate::tasks::Content;
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::io::{BufRead, Read};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// The search for a first label file ends after this many entries of one folder and of all, so that a million pictures are not
@@ -23,13 +23,14 @@ const DEEPEST: usize = 3;
 
 /// XML files of Pascal VOC that are not in `Annotations/`: in another folder, in one for each split, or beside the images.
 pub fn voc(root: &Path) -> Result<Option<Declaration>> {
-    let is_published = root.join("JPEGImages").is_dir() && root.join("Annotations").is_dir();
+    let is_published = ["JPEGImages", "Annotations"].iter().all(|name| walk::folder_called(root, name).is_some());
     let is_xml = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"));
     if is_published || !some_files(root).iter().any(|path| is_xml(path) && is_voc(path)) {
         return Ok(None);
     }
     let stem = |path: &PathBuf| path.file_stem().map(OsString::from);
-    let pictures: HashSet<OsString> = walk::walk(root)?.iter().filter_map(stem).collect();
+    let images = walk::walk(root)?;
+    let pictures: HashSet<OsString> = images.iter().filter_map(stem).collect();
     let files = walk::files(root, &is_xml)?;
     let of_pictures: Vec<&PathBuf> =
         files.iter().filter(|file| stem(file).is_some_and(|s| pictures.contains(&s))).collect();
@@ -40,6 +41,7 @@ pub fn voc(root: &Path) -> Result<Option<Declaration>> {
     let Some(dir) = common_folder(&of_pictures) else {
         return Ok(None);
     };
+    let dir = above_shared_names(dir, root, &images);
     let is_beside = of_pictures.iter().all(|file| picture_beside(file).is_some());
     let dir = if is_beside { root.to_path_buf() } else { dir };
     let place = match (is_beside, relative_name(&dir, root)) {
@@ -78,7 +80,7 @@ pub fn yolo(root: &Path) -> Result<Option<Declaration>> {
 /// Names of classes, one per line, in one of the files where labelling programs write them.
 pub fn class_names(folders: &[&Path]) -> Option<(PathBuf, Vec<String>)> {
     const NAMED: [&str; 5] = ["classes.txt", "labels/classes.txt", "obj.names", "data/obj.names", "_darknet.labels"];
-    let of_folder = |folder: &&Path| NAMED.iter().map(|name| folder.join(name)).find(|file| file.is_file());
+    let of_folder = |folder: &&Path| NAMED.iter().map(|name| folder.join(name)).find(|file| archives::is_file(file));
     let file = folders.iter().find_map(of_folder).or_else(|| {
         let entries = walk::entries(folders.first()?).ok()?.into_iter();
         let mut names = entries.map(|(path, _)| path).filter(|path| path.extension().is_some_and(|e| e == "names"));
@@ -93,7 +95,7 @@ pub fn class_names(folders: &[&Path]) -> Option<(PathBuf, Vec<String>)> {
 /// The folders of the splits, in the root or below a folder of images, or else the whole folder.
 fn splits_of(root: &Path) -> Result<Splits> {
     let bases = ["", "images", "JPEGImages", "imgs", "img"].map(|name| root.join(name));
-    for base in bases.iter().filter(|base| base.is_dir()) {
+    for base in bases.iter().filter(|base| archives::is_dir(base)) {
         if let Some(splits) = split_folders(base)?
             && walk::holds_image(splits[0][0].path())?
         {
@@ -109,14 +111,14 @@ fn some_files(root: &Path) -> Vec<PathBuf> {
     for _ in 0..=DEEPEST {
         let mut next = Vec::new();
         for folder in level {
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let entries = archives::read_dir(&folder).into_iter().flatten().flatten();
             for entry in entries.take(MOST_IN_FOLDER.min(left)) {
                 left -= 1;
                 let path = entry.path();
                 if entry.file_name().as_encoded_bytes().starts_with(b".") {
                     continue;
                 }
-                match path.is_dir() {
+                match entry.file_type().is_ok_and(|kind| kind.is_dir()) || path.is_dir() {
                     true if written_here(&path).is_none() => next.push(path),
                     true => {}
                     false => files.push(path),
@@ -132,9 +134,10 @@ fn some_files(root: &Path) -> Vec<PathBuf> {
 
 /// The picture with the same name as a label file, in its folder.
 fn picture_beside(label: &Path) -> Option<PathBuf> {
-    let known = || EXTENSIONS.iter().map(|ending| label.with_extension(ending)).find(|path| path.is_file());
-    let upper =
-        || EXTENSIONS.iter().map(|ending| label.with_extension(ending.to_uppercase())).find(|path| path.is_file());
+    let known = || EXTENSIONS.iter().map(|ending| label.with_extension(ending)).find(|path| archives::is_file(path));
+    let upper = || {
+        EXTENSIONS.iter().map(|ending| label.with_extension(ending.to_uppercase())).find(|path| archives::is_file(path))
+    };
     known().or_else(upper).filter(|path| is_image(path))
 }
 
@@ -149,10 +152,12 @@ fn common_folder(files: &[&PathBuf]) -> Option<PathBuf> {
     Some(common)
 }
 
-/// Whether the first row of a text file is a class and at least four numbers.
-pub fn begins_with_row(path: &Path) -> bool {
-    let mut line = String::new();
-    let read = text::open(path).and_then(|file| file.take(1 << 12).read_line(&mut line));
-    let words = || line.split_whitespace();
-    read.is_ok() && words().count() >= 5 && words().all(|word| word.parse::<f32>().is_ok())
+/// The folder itself or, if its name only repeats that of a split or of a folder of images, one above.
+fn above_shared_names(mut dir: PathBuf, root: &Path, images: &[PathBuf]) -> PathBuf {
+    let folders: HashSet<&Path> = images.iter().filter_map(|image| image.parent()).collect();
+    let names: HashSet<&OsStr> =
+        folders.into_iter().filter_map(|folder| folder.strip_prefix(root).ok()).flatten().collect();
+    let is_split = |name: &OsStr| Split::called(&name.to_string_lossy()).is_some();
+    while dir != root && dir.file_name().is_some_and(|name| names.contains(name) || is_split(name)) && dir.pop() {}
+    dir
 }

@@ -1,6 +1,7 @@
 //! Darknet's declaration of a data set: `obj.data` with the lists of images, and the file with the names of the classes.
 
 use super::{declaration, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom, Source, YoloRows};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
@@ -17,7 +18,7 @@ type Keys = HashMap<String, (usize, String)>;
 /// Errors: there are several, or a file that it names is not there.
 pub fn read(root: &Path) -> Result<Option<Declaration>> {
     let mut found = Vec::new();
-    for folder in ["", "data", "cfg"].map(|name| root.join(name)).iter().filter(|folder| folder.is_dir()) {
+    for folder in ["", "data", "cfg"].map(|name| root.join(name)).iter().filter(|folder| archives::is_dir(folder)) {
         for (path, is_folder) in walk::entries(folder)? {
             if !is_folder
                 && path.extension().is_some_and(|e| e == "data")
@@ -100,10 +101,10 @@ fn declared(root: &Path, file: &Path, keys: &Keys) -> Result<Declaration> {
 }
 
 fn source(path: PathBuf) -> Source {
-    if path.is_dir() { Source::Folder(path) } else { Source::List(path) }
+    if archives::is_dir(&path) { Source::Folder(path) } else { Source::List(path) }
 }
 
-/// What a path leads to from the folder of the data set or of the file. Darknet resolves paths from the folder it is started
+/// The file or folder that a path leads to from the folder of the data set or of the file. Darknet resolves paths from the folder it is started
 /// in, so the first parts may be missing here.
 fn resolve(root: &Path, file: &Path, written: &str) -> Option<PathBuf> {
     let written = written.replace('\\', "/");

@@ -2,9 +2,10 @@
 //! here.
 
 use super::{Splits, split_folders};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration, YoloRows, explained};
 use crate::data::formats;
-use crate::data::walk::relative_name;
+use crate::data::walk::{folder_in, relative_name};
 use crate::error::{Error, Result, shown};
 use crate::files;
 use crate::reading::yaml::{self, Mapping, NO_KEY, Tree, Value, Yaml};
@@ -149,11 +150,11 @@ impl DataYaml {
         };
         let path = self.text_of(path, &["path"])?;
         let resolved = if path == "." { beside.clone() } else { beside.join(&path) };
-        if resolved.is_dir() {
+        if archives::is_dir(&resolved) {
             return Ok(resolved);
         }
         let from_here = PathBuf::from(&path);
-        if from_here.is_dir() {
+        if archives::is_dir(&from_here) {
             notes.push(format!(
                 "{}: `path: {path}` was found relative to the current folder, not to this file",
                 self.shown(&["path"])
@@ -231,8 +232,8 @@ impl DataYaml {
     ///
     /// Errors: the images lie in folders of splits, which would be mixed.
     fn every_image(&self, root: &Path, test: &[Source], notes: &mut Vec<String>) -> Result<Source> {
-        let folders = ["images", "JPEGImages"].map(|name| root.join(name));
-        let folder = folders.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(|| root.to_path_buf());
+        let folders = ["images", "JPEGImages"].map(|name| folder_in(root, name));
+        let folder = folders.into_iter().find(|dir| archives::is_dir(dir)).unwrap_or_else(|| root.to_path_buf());
         if let Some(splits) = split_folders(&folder)? {
             let undeclared = |(split, _): &(&Split, &Vec<Source>)| **split != Split::Test || test.is_empty();
             let lines = Split::ALL.iter().zip(&splits).filter(undeclared).filter_map(|(split, sources)| {
@@ -266,7 +267,7 @@ impl DataYaml {
         let inner = name.trim_start_matches("../");
         if inner.len() < name.len() {
             let inside = root.join(inner);
-            match (path.exists(), inside.exists()) {
+            match (archives::exists(&path), archives::exists(&inside)) {
                 (false, true) => {
                     notes.push(format!("{}: `{name}` does not exist, so `{inner}` is used", self.shown(&[key])));
                     path = inside;
@@ -281,11 +282,18 @@ impl DataYaml {
                 (true, false) => {}
             }
         }
-        if path.is_dir() {
+        if path.is_file() && archives::is_archive(&path) {
+            archives::check(&path).map_err(|e| format!("`{key}: {name}` cannot be read: {e}"))?;
+        } else if path.is_file()
+            && let Some(what) = archives::other_kind(&path)
+        {
+            return Err(format!("`{key}: {name}` {what}"));
+        }
+        if archives::is_dir(&path) {
             Ok(Source::Folder(path))
         } else if is_label_file(&path) {
             Ok(Source::Labels(path))
-        } else if path.is_file() {
+        } else if archives::is_file(&path) {
             Ok(Source::List(path))
         } else if let Some(what) = files::endless(&path) {
             Err(format!("`{key}: {name}` is {what}, neither a folder nor a list file"))
@@ -369,7 +377,9 @@ impl DataYaml {
 /// Whether this is a label file that names its images, rather than a list of paths.
 fn is_label_file(path: &Path) -> bool {
     let ends = |with: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(with));
-    path.is_file() && (ends("json") || (ends("csv") && formats::is_box_rows(path)))
+    // A list of paths has one cell in each line.
+    let is_table = || formats::table::columns_of(path, 1).is_some_and(|columns| columns.len() > 1);
+    archives::is_file(path) && (ends("json") || (ends("csv") && (formats::is_box_rows(path) || is_table())))
 }
 
 pub fn yolo_rows(top: &Mapping) -> YoloRows {

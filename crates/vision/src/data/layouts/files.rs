@@ -3,9 +3,10 @@
 //! split, or wherever the file says.
 
 use super::{Splits, declaration, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
 use crate::data::formats::{BddFile, Json, is_box_rows, json_kind};
-use crate::data::walk::{self, relative_name};
+use crate::data::walk::{self, folder_called, folder_in, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::{list_some, text};
 use crate::tasks::Content;
@@ -22,7 +23,7 @@ pub fn coco(root: &Path) -> Result<Option<Declaration>> {
         let other = NOT_INSTANCES.iter().any(|start| name.starts_with(start));
         ends(file, "json") && !other && json_kind(file) == Some(Json::Coco)
     };
-    let files = label_files(root, &[root.to_path_buf(), root.join("annotations")], &is_coco)?;
+    let files = label_files(root, &[root.to_path_buf(), folder_in(root, "annotations")], &is_coco)?;
     let Some((files, splits)) = arrange(root, files, "coco")? else {
         return Ok(None);
     };
@@ -35,9 +36,9 @@ pub fn coco(root: &Path) -> Result<Option<Declaration>> {
 /// of the pictures.
 pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
     let mut folders = vec![root.to_path_buf()];
-    if root.join("labels").is_dir() {
-        folders.push(root.join("labels"));
-        folders.extend(walk::folders(&root.join("labels"))?);
+    if let Some(labels) = folder_called(root, "labels") {
+        folders.extend(walk::folders(&labels)?);
+        folders.push(labels);
     }
     let is_bdd = |file: &Path| ends(file, "json") && json_kind(file) == Some(Json::Bdd);
     let mut files = label_files(root, &folders, &is_bdd)?;
@@ -75,7 +76,7 @@ pub fn bdd(root: &Path) -> Result<Option<Declaration>> {
 
 /// Finds the CSV files of TensorFlow, Roboflow, keras-retinanet and Open Images, in the root or beside the images.
 pub fn boxes(root: &Path) -> Result<Option<Declaration>> {
-    let folders = ["", "annotations", "labels"].map(|name| root.join(name));
+    let folders = [root.to_path_buf(), folder_in(root, "annotations"), folder_in(root, "labels")];
     // Hugging Face's table may have a column `bbox`, too.
     let is_boxes = |file: &Path| ends(file, "csv") && !file.ends_with("metadata.csv") && is_box_rows(file);
     let files = label_files(root, &folders, &is_boxes)?;
@@ -134,7 +135,7 @@ pub fn label_files(root: &Path, folders: &[PathBuf], fits: &dyn Fn(&Path) -> boo
             look(source.path(), Some(split))?;
         }
     }
-    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+    for folder in folders.iter().filter(|folder| archives::is_dir(folder)) {
         look(folder, None)?;
     }
     Ok(found)
@@ -165,8 +166,8 @@ pub fn arrange(root: &Path, mut files: Vec<LabelFile>, form: &str) -> Result<Opt
             }
         }
         Some(None) => {
-            let images = root.join("images");
-            let base = if images.is_dir() { &images } else { root };
+            let images = folder_in(root, "images");
+            let base = if archives::is_dir(&images) { &images } else { root };
             let whole = || [vec![Source::Folder(base.to_path_buf())], Vec::new(), Vec::new()];
             splits = split_folders(base)?.unwrap_or_else(whole);
         }
@@ -186,8 +187,8 @@ fn images_of(root: &Path, file: &LabelFile, split: Split) -> Result<Source> {
     let stem = file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let year: String = stem.chars().rev().take_while(char::is_ascii_digit).collect();
     let year: String = year.chars().rev().collect();
-    for base in ["", "images", "images/100k"].map(|name| root.join(name)) {
-        if !base.is_dir() {
+    for base in [root.to_path_buf(), folder_in(root, "images"), folder_in(root, "images/100k")] {
+        if !archives::is_dir(&base) {
             continue;
         }
         let named = |folder: &PathBuf, tail: &str| {

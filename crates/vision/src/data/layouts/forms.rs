@@ -3,6 +3,7 @@
 
 use super::files::{arrange, label_files, shown};
 use super::{Splits, declaration, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
 use crate::data::formats::FormFile;
 use crate::data::forms::{FORMS, Files, Form};
@@ -83,7 +84,7 @@ fn label_folder(form: &Form, folder: &Path, is_own: IsOwn) -> Result<Option<Path
             return Ok(Some(below));
         }
     }
-    let has_image = |file: &Path| EXTENSIONS.iter().any(|ending| file.with_extension(ending).is_file());
+    let has_image = |file: &Path| EXTENSIONS.iter().any(|ending| archives::is_file(&file.with_extension(ending)));
     let is_beside = |file: &Path| form.is_ending_of(file) && has_image(file) && is_own(file);
     Ok(walk::holds(folder, &is_beside)?.then(|| folder.to_path_buf()))
 }

@@ -2,6 +2,7 @@
 
 use super::data_yaml::{DataYaml, yolo_rows};
 use super::task_yaml::fitting;
+use crate::archives;
 use crate::data::declaration::{LabelFile, LabelsFrom, Split, YoloRows};
 use crate::data::forms::{FORMS, Files, Form};
 use crate::error::{Result, shown};
@@ -198,7 +199,7 @@ impl DataYaml {
         let beside = self.file.parent().unwrap_or(root);
         let of_one_image = Form::called(form).is_some_and(|form| form.files == Files::OfOneImage);
         let is_folder = form == "yolo" || form == "voc" || of_one_image;
-        let fits = |path: &PathBuf| if is_folder { path.is_dir() } else { path.is_file() };
+        let fits = |path: &PathBuf| if is_folder { archives::is_dir(path) } else { archives::is_file(path) };
         let looked = root.join(written);
         let found = [looked.clone(), beside.join(written)].into_iter().find(fits);
         // Without the `.` of `./labels`, which would be shown.

@@ -1,6 +1,7 @@
 //! Parses `group:` in data.yaml: the images that are never divided between training and validation.
 
 use super::data_yaml::DataYaml;
+use crate::archives;
 use crate::data::declaration::{GroupedBy, Grouping, LabelFile, LabelsFrom, Pattern, TaskDeclaration};
 use crate::error::{Result, shown};
 use crate::reading::did_you_mean;
@@ -42,7 +43,8 @@ impl DataYaml {
         let [written, column] = [self.text_of(file, &KEY)?, self.text_of(column, &KEY)?];
         let beside = self.file.parent().unwrap_or(root);
         let looked = root.join(&written);
-        let Some(path) = [looked.clone(), beside.join(&written)].into_iter().find(|path| path.is_file()) else {
+        let Some(path) = [looked.clone(), beside.join(&written)].into_iter().find(|path| archives::is_file(path))
+        else {
             let message = format!("`group:`: the file `{written}` is not there (looked for {})", shown(&looked));
             return Err(self.error(&KEY, message));
         };

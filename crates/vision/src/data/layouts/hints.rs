@@ -2,23 +2,20 @@
 
 use super::folders::holds_text;
 use super::{Splits, discover, tables, yaml_files};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelsFrom, Source, Split};
 use crate::data::images::decode::is_image;
-use crate::data::own::written_here;
+use crate::data::images::unread::looks_like_picture;
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
 use crate::reading::{count_of, list_some, text};
 use crate::tasks::Content;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Names of folders that hold pictures of every class.
 const OF_IMAGES: [&str; 8] = ["images", "image", "imgs", "img", "pictures", "pics", "photos", "jpegimages"];
-
-/// Endings of pictures that are not read.
-const UNREAD: [&str; 16] =
-    ["heic", "heif", "avif", "jxl", "jp2", "svg", "psd", "tga", "raw", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2"];
 
 /// The endings of files that may hold labels.
 const OF_LABELS: [&str; 6] = ["json", "jsonl", "csv", "tsv", "xml", "parquet"];
@@ -49,6 +46,14 @@ pub fn nothing_known(root: &Path) -> Error {
     }
     let entries = walk::entries(root).unwrap_or_default();
     let names: Vec<String> = entries.iter().map(|(path, _)| relative_name(path, root)).collect();
+    if let Some((folder, what)) = walk::own_folders(root).into_iter().next() {
+        let message = format!(
+            "no image or label that is read, except in {}/, which holds {what} and is read only if it is given itself, as in `polyhead train {}`",
+            relative_name(&folder, root),
+            folder.display()
+        );
+        return Error::data(root, None, message);
+    }
     let message = if names.is_empty() {
         "the folder is empty: expected images in class folders, images/ + labels/, or a data.yaml".to_string()
     } else {
@@ -64,10 +69,14 @@ pub fn nothing_known(root: &Path) -> Error {
 /// `X/train/images`.
 pub fn whole_set(root: &Path) -> Option<PathBuf> {
     let real = root.canonicalize().ok()?;
-    let is_part = |folder: &Path| folder.file_name().is_some_and(|name| name == "images" || name == "labels");
+    let is_part = |folder: &Path| {
+        folder
+            .file_name()
+            .is_some_and(|name| name.eq_ignore_ascii_case("images") || name.eq_ignore_ascii_case("labels"))
+    };
     let depth = real.ancestors().take(3).position(is_part)?;
     let base = real.ancestors().nth(depth + 1)?;
-    if !base.join("images").is_dir() || !holds_text(&base.join("labels")) {
+    if walk::folder_called(base, "images").is_none() || !holds_text(&walk::folder_in(base, "labels")) {
         return None;
     }
     let is_split = base.file_name().is_some_and(|name| Split::called(&name.to_string_lossy()).is_some());
@@ -105,7 +114,7 @@ pub fn part_of_declared(root: &Path, found: &Declaration) -> Option<Error> {
         return None;
     }
     let is_within = |source: &Source| match source {
-        Source::Folder(folder) => folder.canonicalize().is_ok_and(|at| at.starts_with(&real)),
+        Source::Folder(folder) => archives::canonicalize(folder).is_ok_and(|at| at.starts_with(&real)),
         Source::List(_) | Source::Labels(_) => false,
     };
     let of_split = |split: &Split| whole.splits[*split as usize].iter();
@@ -120,35 +129,9 @@ pub fn part_of_declared(root: &Path, found: &Declaration) -> Option<Error> {
     Some(Error::data(root, None, message))
 }
 
-/// A note about folders beside the classes whose pictures cannot be read.
-pub fn unread_note(root: &Path, train: &Path, classes: &[String]) -> Result<Option<String>> {
-    let classes: HashSet<&str> = classes.iter().map(String::as_str).collect();
-    let (mut folders, mut files) = (Vec::new(), Vec::new());
-    for folder in walk::folders(train)? {
-        if classes.contains(relative_name(&folder, train).as_str()) || written_here(&folder).is_some() {
-            continue;
-        }
-        let unread = unread_pictures(&folder)?;
-        if !unread.is_empty() {
-            folders.push(format!("{}/", relative_name(&folder, root)));
-            files.extend(unread);
-        }
-    }
-    Ok((!folders.is_empty()).then(|| {
-        format!(
-            "no class for {}, where no image can be read ({}): convert them to JPEG or PNG",
-            list_some(&folders, 3),
-            count_by_ending(&files)
-        )
-    }))
-}
-
 /// The pictures below `folder` in formats that are not read.
 fn unread_pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    walk::files(folder, &|path| {
-        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        UNREAD.contains(&ending.as_str())
-    })
+    walk::files(folder, &|path| !is_image(path) && looks_like_picture(path))
 }
 
 /// The folder directly in `root` that holds `file`, as `a/`; `None` if `file` lies in `root` itself.
@@ -193,7 +176,7 @@ fn one_up(path: &Path) -> PathBuf {
 /// images without labels. `None` if it may be a class.
 pub fn only_class(root: &Path, splits: Option<&Splits>, train: &Path, class: &str) -> Result<Option<Error>> {
     if let Some(holder) = lower_folders(&train.join(class))?
-        && let Ok(Some(lower)) = discover(&holder, &[], 0)
+        && let Ok(Some(lower)) = discover(&holder, &[], 0, |_| 0)
     {
         let by_folder = lower.tasks.first().filter(|task| task.from == LabelsFrom::Folders);
         let what = match by_folder.and_then(|task| task.names.as_ref()) {
@@ -244,7 +227,7 @@ fn lower_splits(root: &Path, splits: &Splits, train: &Path, holder: &Path) -> St
     let below = holder.strip_prefix(train).unwrap_or(holder);
     let lines = Split::ALL.iter().filter_map(|split| {
         let folder = splits[*split as usize].first()?.path().join(below);
-        folder.is_dir().then(|| format!("{}: {}, ", split.word(), relative_name(&folder, root)))
+        archives::is_dir(&folder).then(|| format!("{}: {}, ", split.word(), relative_name(&folder, root)))
     });
     let word = Content::Class.kind().yaml_word;
     format!("{{{}tasks: {{class: {{type: {word}, from: folders}}}}}}", lines.collect::<String>())

@@ -1,5 +1,5 @@
-//! Finds a data set's declaration: in its YAML file or, without one, by recognising the layout of the folder. A folder
-//! that matches two layouts is refused.
+//! Finds a data set's declaration: in its YAML file or, without one, by recognising the layout of the folder. Of several layouts that
+//! match, the one that explains clearly the most images is taken; if none does, the folder is refused.
 
 mod beside;
 mod darknet;
@@ -12,38 +12,53 @@ mod group_yaml;
 mod hints;
 mod judged;
 mod label_tables;
+mod parquet;
+mod refusals;
+mod shards;
 mod tables;
 mod task_yaml;
 mod yaml_files;
 
 pub use judged::read_to_judge;
 
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split, TaskDeclaration};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result, shown};
 use crate::files::endless;
-use crate::reading::Place;
+use crate::reading::{Place, count_of};
 use crate::tasks::Content;
 use std::path::Path;
+
+/// Counts the images that a reading labels.
+pub type Explained = fn(&Declaration) -> usize;
 
 /// The sources of train, val and test, in the order of `Split::ALL`.
 type Splits = [Vec<Source>; 3];
 
-/// Reads `path`, which is a data.yaml or a folder in a known layout. Only the label files of the tasks in `asked` must
+/// Reads `path`, which is a data.yaml, or a folder or an archive in a known layout. Only the label files of the tasks in `asked` must
 /// exist, or those of all tasks if it is empty.
-pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
-    if path.is_file() {
+pub fn read(path: &Path, asked: &[String], explained: Explained) -> Result<Declaration> {
+    archives::forget_changed();
+    if path.is_file()
+        && let Some(what) = archives::other_kind(path)
+    {
+        return Err(Error::data(path, None, what));
+    }
+    if path.is_file() && archives::is_archive(path) {
+        archives::check(path)?;
+    } else if path.is_file() {
         if !yaml_files::is_yaml(path) {
-            let message = "not a data.yaml: give a data.yaml or a folder of images";
+            let message = "not a data.yaml: give a data.yaml, a folder of images, or one in a .tar or .zip";
             return Err(Error::data(path, None, message));
         }
         return data_yaml::read(path, asked);
     }
-    if !path.is_dir() {
+    if !archives::is_dir(path) {
         let what = endless(path).map_or("does not exist".to_owned(), |what| format!("this is {what}"));
         return Err(Error::data(path, None, format!("{what}: give a data.yaml or a folder of images")));
     }
-    let found = discover(path, asked, 0)?.ok_or_else(|| hints::nothing_known(path))?;
+    let found = discover(path, asked, 0, explained)?.ok_or_else(|| hints::nothing_known(path))?;
     // A folder that was recognised without a YAML file of its own may be one split of a data set that has one.
     if *found.place.file == *path
         && let Some(error) = hints::part_of_declared(path, &found)
@@ -56,16 +71,33 @@ pub fn read(path: &Path, asked: &[String]) -> Result<Declaration> {
 /// Folders that contain nothing but another folder are entered to this depth. Unpacked archives often have them.
 const DEEPEST: usize = 2;
 
-fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declaration>> {
+fn discover(path: &Path, asked: &[String], depth: usize, explained: Explained) -> Result<Option<Declaration>> {
     if let Some(declared) = yaml_files::read(path, asked)? {
         return Ok(Some(declared));
+    }
+    if archives::is_archive(path) {
+        // Any file of a sample may look like the labels of a whole data set.
+        for layout in [shards::web, parquet::rows] {
+            if let Some(found) = layout(path)? {
+                return Ok(Some(found));
+            }
+        }
     }
     if let Some(declared) = darknet::read(path)? {
         return Ok(Some(declared));
     }
-    // These layouts are recognised by the names of their labels. If two match, the folder is refused.
-    let certain =
-        [folders::voc, tables::metadata, tables::classes, files::coco, files::bdd, files::boxes, folders::yolo];
+    // These layouts are recognised by the names of their labels. If several match, the one that explains the most is taken.
+    let certain = [
+        folders::voc,
+        tables::metadata,
+        tables::classes,
+        files::coco,
+        files::bdd,
+        files::boxes,
+        folders::yolo,
+        shards::web,
+        parquet::rows,
+    ];
     let mut found = Vec::new();
     for layout in certain {
         found.extend(layout(path)?);
@@ -77,14 +109,14 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
         }
     }
     if found.len() > 1 {
-        return Err(two_readings(path, &found));
+        return most_explained(path, found, explained).map(Some);
     }
     if let Some(found) = found.pop() {
         return Ok(Some(found));
     }
     if depth < DEEPEST
         && let Some(inner) = folders::only_folder(path)?
-        && let Some(mut found) = discover(&inner, asked, depth + 1)?
+        && let Some(mut found) = discover(&inner, asked, depth + 1, explained)?
     {
         let name = relative_name(&inner, path);
         found.notes.insert(0, format!("{name}/ is the only folder with images in {} and is used", shown(path)));
@@ -103,16 +135,44 @@ fn discover(path: &Path, asked: &[String], depth: usize) -> Result<Option<Declar
     Ok(None)
 }
 
+/// Takes the reading that labels at least twice as many images as any other, and notes what the others would have labelled.
+///
+/// Errors: no reading does; the message names them all.
+fn most_explained(root: &Path, found: Vec<Declaration>, explained: Explained) -> Result<Declaration> {
+    let counts: Vec<usize> = found.iter().map(explained).collect();
+    let most = counts.iter().copied().max().unwrap_or(0);
+    let is_rival = |count: &&usize| 2 * **count > most;
+    if most == 0 || counts.iter().filter(is_rival).count() > 1 {
+        return Err(two_readings(root, &found));
+    }
+    let (mut best, mut others) = (None, Vec::new());
+    for (one, count) in found.into_iter().zip(counts) {
+        let layout = one.layout.trim_end_matches(&format!(" in {}", root.display())).to_owned();
+        match count == most {
+            true => best = Some((one, layout)),
+            false => {
+                others.push(format!("{layout} labels {count}, and is not used: for it, write `{}`", one_line(&one)))
+            }
+        }
+    }
+    let Some((mut best, layout)) = best else {
+        return Err(Error::Other("the most explained reading is one of them".into()));
+    };
+    best.notes.push(format!("{layout} labels {} and is used; {}", count_of(most, "image"), others.join("; ")));
+    Ok(best)
+}
+
+/// The error about a folder that was read as `declared`, whose class folders are a reading, too.
+pub fn against_classes(root: &Path, declared: &Declaration) -> Option<Error> {
+    let classes = folders::class_folders(root).ok().flatten()?;
+    Some(two_readings(root, &[declared.clone(), classes]))
+}
+
 /// Lists both readings, each with the one-line data.yaml that selects it.
 fn two_readings(root: &Path, found: &[Declaration]) -> Error {
     let reading = |one: &Declaration| {
         let layout = one.layout.trim_end_matches(&format!(" in {}", root.display()));
-        let splits = Split::ALL.iter().filter_map(|split| {
-            let path = relative_name(one.splits[*split as usize].first()?.path(), root);
-            Some(format!("{}: {}, ", split.word(), if path.is_empty() { "." } else { &path }))
-        });
-        let tasks: Vec<String> = one.tasks.iter().map(|task| line_of(task, root)).collect();
-        format!("{layout}: `{{{}tasks: {{{}}}}}`", splits.collect::<String>(), tasks.join(", "))
+        format!("{layout}: `{}`", one_line(one))
     };
     let readings: Vec<String> = found.iter().map(reading).collect();
     let message = format!(
@@ -121,6 +181,25 @@ fn two_readings(root: &Path, found: &[Declaration]) -> Error {
         readings.join("; or ")
     );
     Error::data(root, None, message)
+}
+
+/// The declaration as a data.yaml of one line in its root.
+pub fn one_line(declared: &Declaration) -> String {
+    let root = &declared.root;
+    let name = |source: &Source| match relative_name(source.path(), root) {
+        same if same.is_empty() => ".".to_owned(),
+        path => path,
+    };
+    let splits = Split::ALL.iter().filter_map(|split| {
+        let names: Vec<String> = declared.splits[*split as usize].iter().map(name).collect();
+        match &names[..] {
+            [] => None,
+            [one] => Some(format!("{}: {one}, ", split.word())),
+            several => Some(format!("{}: [{}], ", split.word(), several.join(", "))),
+        }
+    });
+    let tasks: Vec<String> = declared.tasks.iter().map(|task| line_of(task, root)).collect();
+    format!("{{{}tasks: {{{}}}}}", splits.collect::<String>(), tasks.join(", "))
 }
 
 /// The task as written in a data.yaml.
@@ -165,6 +244,11 @@ fn line_of(task: &TaskDeclaration, root: &Path) -> String {
     };
     let flag = task.kind.flag.map_or(String::new(), |flag| format!(", {flag}: true"));
     format!("{}: {{type: {}{flag}, from: {from}}}", task.name, task.kind.yaml_word)
+}
+
+/// A data.yaml in one line for the table `file` in `root`, if it has a row for most of these images.
+pub fn table_line(root: &Path, file: &str, images: &[std::path::PathBuf]) -> Option<String> {
+    tables::one_line(root, file, images).map(|(line, _)| line)
 }
 
 fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDeclaration>) -> Declaration {

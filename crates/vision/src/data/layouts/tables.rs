@@ -1,6 +1,7 @@
 //! Layouts recognised by a table beside the images: Hugging Face's metadata and Roboflow's `_classes.csv`.
 
 use super::{Splits, declaration, line_of, split_folders, task};
+use crate::archives;
 use crate::data::declaration::{Declaration, LabelFile, LabelsFrom, Source, Split};
 use crate::data::formats::table::{CLASSES, Table, image_column};
 use crate::data::walk::{self, relative_name};
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 const HUGGING_FACE: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
 /// A table with more columns that could be tasks is rather one of measurements, of which the user means a few.
-const MOST_TASKS: usize = 32;
+pub const MOST_TASKS: usize = 32;
 /// A suggested data.yaml names at most this many tasks.
 const SUGGESTED_TASKS: usize = 4;
 
@@ -24,7 +25,8 @@ fn table_beside(root: &Path, names: &[&str]) -> Result<Option<(PathBuf, Splits)>
     let splits = split_folders(root)?;
     let splits = splits.unwrap_or_else(|| [vec![Source::Folder(root.to_path_buf())], Vec::new(), Vec::new()]);
     for folder in [splits[0][0].path().to_path_buf(), root.to_path_buf()] {
-        let there: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).filter(|file| file.is_file()).collect();
+        let there: Vec<PathBuf> =
+            names.iter().map(|name| folder.join(name)).filter(|file| archives::is_file(file)).collect();
         match there.as_slice() {
             [] => {}
             [one] => return Ok(Some((one.clone(), splits))),
@@ -109,7 +111,7 @@ pub fn classes(root: &Path) -> Result<Option<Declaration>> {
     for split in Split::ALL {
         let tables = splits[split as usize].iter().map(|source| source.path().join(CLASSES));
         let split = (splits[0][0].path() != root).then_some(split);
-        files.extend(tables.filter(|path| path.is_file()).map(|path| LabelFile { path, split }));
+        files.extend(tables.filter(|path| archives::is_file(path)).map(|path| LabelFile { path, split }));
     }
     if files.is_empty() {
         files.push(LabelFile { path: file, split: None });
@@ -162,7 +164,8 @@ pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<(String, 
     let left_out = tasks.len().saturating_sub(SUGGESTED_TASKS);
     tasks.truncate(SUGGESTED_TASKS);
     // Without `train:`, a data.yaml takes all images, which is refused where folders of splits are.
-    let base = ["images", "JPEGImages"].map(|name| root.join(name)).into_iter().find(|dir| dir.is_dir());
+    let base =
+        ["images", "JPEGImages"].map(|name| walk::folder_in(root, name)).into_iter().find(|dir| archives::is_dir(dir));
     let splits = split_folders(base.as_deref().unwrap_or(root)).ok()?.unwrap_or_default();
     let splits = Split::ALL.into_iter().zip(&splits).filter_map(|(split, sources)| {
         let folder = relative_name(sources.first()?.path(), root);
@@ -173,7 +176,7 @@ pub fn one_line(root: &Path, file: &str, images: &[PathBuf]) -> Option<(String, 
 }
 
 /// Whether these numbers are rather those of classes: a few whole ones, each in several rows.
-fn are_numbered(values: &[&Value]) -> bool {
+pub fn are_numbered(values: &[&Value]) -> bool {
     let text = |value: &&Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
     let distinct: BTreeSet<String> = values.iter().map(text).collect();
     distinct.len() <= 10
@@ -209,6 +212,16 @@ fn stray_cell(table: &Table, column: usize) -> Option<Error> {
     Some(Error::data(&table.file, Some(line), message))
 }
 
+/// Whether a column of numbers holds a few words that are neither values nor classes.
+pub fn has_stray_cell(table: &Table, column: usize) -> bool {
+    stray_cell(table, column).is_some()
+}
+
+/// Whether a column of this name describes the file and not the picture.
+pub fn describes_the_file(column: &str) -> bool {
+    OF_THE_FILE.contains(&column)
+}
+
 fn is_number(value: &Value) -> bool {
     value.is_number() || value.as_str().is_some_and(|text| text.parse::<f32>().is_ok())
 }
@@ -219,7 +232,7 @@ const OF_THE_FILE: [&str; 6] = ["id", "image_id", "width", "height", "split", "i
 const OF_CLASSES: [&str; 5] = ["label", "labels", "class", "category", "target"];
 
 /// Guesses the content of an undeclared column: boxes, numbers for regression, or words for classification.
-fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
+pub fn column_kind(column: &str, values: &[&Value]) -> Result<Content, String> {
     if OF_THE_FILE.contains(&column) {
         return Err("it describes the file, not what is in the picture".into());
     }

@@ -2,6 +2,7 @@
 //! one.
 
 use super::data_yaml;
+use crate::archives;
 use crate::data::declaration::{Declaration, explained};
 use crate::data::walk::{self, relative_name};
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use std::path::Path;
 /// Errors: several files declare one and none of them is `data.yaml`, or the file cannot be read.
 pub fn read(folder: &Path, asked: &[String]) -> Result<Option<Declaration>> {
     for name in ["data.yaml", "data.yml"] {
-        if folder.join(name).is_file() {
+        if archives::is_file(&folder.join(name)) {
             return data_yaml::read(&folder.join(name), asked).map(Some);
         }
     }

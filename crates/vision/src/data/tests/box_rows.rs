@@ -145,3 +145,62 @@ fn roboflows_table_of_several_labels() {
         "DIR/valid/_classes.csv:2: column `sun` holds `maybe`; expected 1 (present) or 0 (absent), or a blank cell for unlabelled"
     );
 }
+
+#[test]
+fn left_top_width_and_height_in_columns_or_in_one_cell() {
+    let of_images = |folder: &Folder| {
+        let dataset = folder.open();
+        let boxes: Vec<_> =
+            ["train/a.png", "train/b.png"].map(|name| boxes_of(label(&dataset, name, 0))).into_iter().collect();
+        (boxes, dataset)
+    };
+    let expected = [vec![(0, [4.0, 2.0, 14.0, 8.0], false)], vec![(1, [1.0, 1.5, 5.0, 5.0], false)]];
+    for (header, columns) in [
+        ("image,label,x,y,w,h", "`x`, `y`, `w`, `h`"),
+        ("filename,class,x,y,width,height", "`x`, `y`, `width`, `height`"),
+        ("file_name,category,bbox_x,bbox_y,bbox_width,bbox_height", "`bbox_x`, `bbox_y`, `bbox_width`, `bbox_height`"),
+    ] {
+        let folder = Folder::new();
+        folder.images(&["train/a.png", "train/b.png", "val/c.png"]);
+        folder.text("train.csv", &format!("{header}\na.png,cat,4,2,10,6\nb.png,dog,1,1.5,4,3.5\n"));
+        folder.text("val.csv", &format!("{header}\nc.png,cat,1,1,2,2\n"));
+        let (boxes, dataset) = of_images(&folder);
+        assert_eq!(boxes, expected, "{header}");
+        assert_note(&dataset, &format!("train.csv: {columns} are read as left, top, width and height of a box"));
+    }
+    // One cell, names without endings, and no column of classes.
+    let folder = Folder::new();
+    folder.images(&["train/a.png", "train/b.png"]);
+    folder.text(
+        "train.csv",
+        "image_id,width,height,bbox,source\na,40,20,\"[4.0, 2.0, 10.0, 6.0]\",x\nb,40,20,\"1 1.5 4 3.5\",y\n",
+    );
+    let dataset = folder.open();
+    assert_eq!(dataset.tasks[0].classes(), ["object"]);
+    assert_eq!(boxes_of(label(&dataset, "train/a.png", 0)), [(0, [4.0, 2.0, 14.0, 8.0], false)]);
+    assert_note(&dataset, "so every box is of the class `object`");
+    folder.text("train.csv", "image_id,bbox\na,\"[4.0, NaN, 10.0, 6.0]\"\nb,\"1 1 4 3\"\n");
+    assert_eq!(
+        folder.error(),
+        "DIR/train.csv:2: column `bbox` holds `[4.0, NaN, 10.0, 6.0]`: expected [left, top, width, height] in pixels"
+    );
+}
+
+#[test]
+fn open_images_codes_have_names_in_another_table() {
+    let folder = Folder::new();
+    folder.images(&["train/a.png", "train/b.png"]);
+    let header = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax";
+    folder.text(
+        "train-boxes.csv",
+        &format!("{header}\na,x,/m/01yrx,1,0.1,0.5,0.2,0.9\nb,x,/m/0bt9lr,1,0.1,0.5,0.2,0.9\n"),
+    );
+    assert_note(
+        &folder.open(),
+        "train-boxes.csv: classes are called by their codes; to name them, put class-descriptions-boxable.csv beside this file",
+    );
+    folder.text("oidv7-class-descriptions.csv", "LabelName,DisplayName\n/m/01yrx,Cat\n/m/0bt9lr,Dog\n");
+    let dataset = folder.open();
+    assert_eq!(dataset.tasks[0].classes(), ["Cat", "Dog"]);
+    assert_note(&dataset, "train-boxes.csv: the names of classes are those of oidv7-class-descriptions.csv");
+}

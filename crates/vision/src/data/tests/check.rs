@@ -106,7 +106,7 @@ fn words_numbers_and_lists_that_fit_nothing_are_each_a_problem() {
 
 #[test]
 fn copies_are_found_by_pixels_and_leaks_removed_from_training() {
-    let folder = yolo("0 0.5 0.5 0.2 0.2\n");
+    let folder = yolo("0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n");
     // The same pixels in other files: b repeats val's d, c repeats a with other labels.
     image::open(folder.path().join("in/images/val/d.png"))
         .unwrap()
@@ -132,7 +132,7 @@ fn copies_are_found_by_pixels_and_leaks_removed_from_training() {
 
 #[test]
 fn an_unreadable_image_stops_training_beyond_its_share() {
-    let folder = yolo("0 0.5 0.5 0.2 0.2\n");
+    let folder = yolo("0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n");
     fs::write(folder.path().join("in/images/train/b.png"), "no picture").unwrap();
     let one = examined(&folder);
     assert_eq!(found(&folder, &one), ["UnreadableImage images/train/b.png:0"]);

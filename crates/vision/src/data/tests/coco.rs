@@ -151,7 +151,7 @@ fn wrong_files_say_which_entry_and_what_to_do() {
         (TRAIN.replace("\"id\": 7,", "\"id\": 900,"), "images[0] and images[1] both have id 900: each needs its own"),
         (
             VAL.replace("a.png", "z.png"),
-            "images[0]: no image names an image of this data set: the first names `z.png`; write paths relative to the images",
+            "images[0]: no image names an image of this data set: the first names `z.png`, and an image here is `train2017/a.png`; write paths relative to the images",
         ),
         (
             r#"{"images": [{"id": 1, "file_name": "a.png"}], "annotations": [], "categories": []}"#.into(),

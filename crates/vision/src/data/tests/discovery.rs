@@ -55,6 +55,43 @@ fn two_readings_are_both_named() {
 }
 
 #[test]
+fn the_reading_that_labels_clearly_more_images_is_taken() {
+    let folder = Folder::new();
+    let names: Vec<String> = (0..6).map(|i| format!("images/{i}.png")).collect();
+    folder.images(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for i in 0..6 {
+        folder.text(&format!("labels/{i}.txt"), "0 0.5 0.5 0.5 0.5\n");
+    }
+    let coco = |count: usize| {
+        let images: Vec<String> = (0..count).map(|i| format!("{{\"id\": {i}, \"file_name\": \"{i}.png\"}}")).collect();
+        format!(
+            "{{\"images\": [{}], \"categories\": [{{\"id\": 1, \"name\": \"cat\"}}], \"annotations\": []}}",
+            images.join(", ")
+        )
+    };
+    folder.text("annotations/all.json", &coco(2));
+    let dataset = folder.open();
+    assert!(dataset.layout.starts_with("YOLO"), "{}", dataset.layout);
+    assert_note(
+        &dataset,
+        "YOLO (images/ and labels/, no data.yaml) labels 6 images and is used; COCO (annotations/all.json) labels 2, and is not used: for it, write `{train: images, tasks: {objects: {type: detect, from: {coco: annotations/all.json}}}}`",
+    );
+    folder.text("annotations/all.json", &coco(4));
+    assert!(folder.error().contains("this folder can be read in 2 ways"), "{}", folder.error());
+    std::fs::remove_file(folder.path().join("labels/0.txt")).unwrap();
+    std::fs::remove_file(folder.path().join("labels/1.txt")).unwrap();
+    (2..5).for_each(|i| std::fs::remove_file(folder.path().join(format!("labels/{i}.txt"))).unwrap());
+    assert!(folder.open().layout.starts_with("COCO"));
+    // Label files of a few images do not outweigh class folders with all of them.
+    let classes = Folder::new();
+    let names: Vec<String> = (0..24).map(|i| format!("{}/{i}.png", ["cat", "dog"][i % 2])).collect();
+    classes.images(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    classes.text("some.json", &coco(1).replace("0.png", "cat/0.png"));
+    let said = classes.error();
+    assert!(said.contains("this folder can be read in 2 ways") && said.contains("from: folders"), "{said}");
+}
+
+#[test]
 fn two_tables_of_the_same_images() {
     let folder = Folder::new();
     folder.images(&["train/a.png", "train/b.png"]);

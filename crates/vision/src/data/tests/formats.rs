@@ -346,7 +346,7 @@ fn wrong_tables_say_where_and_what_to_do() {
         ),
         (
             "file,kind,x,y\nq.png,2,1,1\n",
-            "DIR/labels.csv:2: no row names an image of this data set: the first names `q.png`; write paths relative to the images",
+            "DIR/labels.csv:2: no row names an image of this data set: the first names `q.png`, and an image here is `train/a.png`; write paths relative to the images",
         ),
     ];
     for (table, expected) in cases {

@@ -172,14 +172,16 @@ fn a_table_with_a_row_for_each_image_comes_with_the_line_that_declares_it() {
     folder.images(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let rows: String =
         (0..12).map(|i| format!("{i:02}.png,{i}.5,{},{},{i}\n", i % 2, ["red", "dark blue"][i % 2])).collect();
-    folder.text("labels.csv", &format!("image,price,is new,colour,id\n{rows}"));
+    // Two tables, of which none says that it is the one.
+    folder.text("a.csv", &format!("image,price,is new,colour,id\n{rows}"));
+    folder.text("b.csv", &format!("image,price,is new,colour,id\n{rows}"));
     let (message, line) = said(&folder);
-    let expected = "{tasks: {price: {type: regress, from: {csv: labels.csv, column: price}}, \"is new\": {type: classify, from: {csv: labels.csv, column: \"is new\"}}, colour: {type: classify, from: {csv: labels.csv, column: colour}}}}";
+    let expected = "{tasks: {price: {type: regress, from: {csv: a.csv, column: price}}, \"is new\": {type: classify, from: {csv: a.csv, column: \"is new\"}}, colour: {type: classify, from: {csv: a.csv, column: colour}}}}";
     assert_eq!(line, expected);
     assert_eq!(
         message,
         format!(
-            "DIR: 12 images found (images/00.png, images/01.png, images/02.png, …), and labels.csv has rows for them, but nothing says what its columns are: add a data.yaml here with the line `{expected}`, where the type of numbers is regress and that of classes is classify"
+            "DIR: 12 images found (images/00.png, images/01.png, images/02.png, …), and a.csv has rows for them, but nothing says what its columns are: add a data.yaml here with the line `{expected}`, where the type of numbers is regress and that of classes is classify"
         )
     );
     folder.text("data.yaml", &line);
@@ -250,11 +252,9 @@ fn pictures_that_cannot_be_read_are_counted_by_their_ending() {
     assert_eq!(flat.error(), message("here", "1 .heic file"));
     // Beside classes that can be read, the others are named.
     folder.images(&["c/0.png", "d/0.png"]);
-    let dataset = folder.open();
-    assert_eq!(dataset.tasks[0].classes(), ["c", "d"]);
-    assert_note(
-        &dataset,
-        "no class for a/, b/, where no image can be read (6 .HEIC files, 1 .avif file): convert them to JPEG or PNG",
+    assert_eq!(
+        folder.error(),
+        "DIR: no class for a/, b/, where no image can be read (6 .HEIC files, 1 .avif file): convert them to JPEG or PNG, or move the folder out of the data set"
     );
 }
 

@@ -226,7 +226,7 @@ fn layouts() -> Vec<(&'static str, &'static str, Folder)> {
             layout(
                 &["images/a.png", "images/b.png", "images/v.png"],
                 &[
-                    ("labels/a.txt", "0 0.5 0.5 0.5 0.5\n"),
+                    ("labels/a.txt", "0 0.5 0.5 0.5 0.5\n1 0.2 0.2 0.1 0.1\n"),
                     ("labels/v.txt", "1 0.5 0.5 0.5 0.5\n"),
                     ("t.csv", "file,x,y\na.png,1,2\nv.png,3,4\n"),
                     ("train.txt", "images/a.png\nimages/b.png\n"),

@@ -1,7 +1,9 @@
 //! Tests of `data` as a whole; small files are written to a folder that is deleted after the test.
 
+mod archives;
 mod bad_entries;
 mod bdd;
+mod beside;
 mod box_rows;
 mod check;
 mod check_files;
@@ -18,7 +20,9 @@ mod forms_by_name;
 mod hints;
 mod hostile;
 mod images;
+mod label_tables;
 mod layouts;
+mod leftovers;
 #[cfg(unix)]
 mod links;
 mod loading;
@@ -28,6 +32,7 @@ mod own;
 mod partial;
 mod pixels;
 mod reach;
+mod refusals;
 mod sampling;
 mod splits;
 mod tables;

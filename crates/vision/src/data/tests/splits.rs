@@ -46,7 +46,7 @@ fn an_image_stays_in_its_split_when_others_come() {
 fn images_in_two_splits_are_noted() {
     let folder = Folder::new();
     folder.images(&["images/a.png", "images/b.png", "images/c.png"]);
-    folder.text("labels/a.txt", "0 0.5 0.5 0.5 0.5");
+    folder.text("labels/a.txt", "0 0.5 0.5 0.5 0.5").text("labels/c.txt", "0 0.5 0.5 0.5 0.5");
     folder.text("train.txt", "./images/a.png\nimages/b.png\n").text("val.txt", "images/b.png\nimages/c.png\n");
     folder.text("data.yaml", "train: train.txt\nval: val.txt\nnames: [thing]\n");
     let dataset = folder.open();
