@@ -5,7 +5,7 @@ mod by_task;
 mod choices;
 pub(crate) mod paths;
 
-pub use args_file::tasks_of_run;
+pub use args_file::{is_of_run, tasks_of_run};
 pub use by_task::number_of;
 pub use choices::{Choices, DATA_SET, PLACE, Resumed, either, in_any_case, refusal};
 
@@ -418,7 +418,9 @@ impl TrainConfig {
 
     fn check_milestones(&self) -> Result<()> {
         if self.schedule != ScheduleKind::Step && !self.milestones.is_empty() {
-            return Err(Error::Usage("--milestones only works with --schedule step: leave it out, or add that".into()));
+            return Err(Error::Usage(
+                "--milestones only works with --schedule step: leave it out, or add --schedule step".into(),
+            ));
         }
         let mut before = 0.0;
         for &milestone in &self.milestones {

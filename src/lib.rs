@@ -8,7 +8,7 @@
 //!       → data::random → data::progress → data::ranges → data::aside → data::images → data::own → data::walk → data::forms → data::declaration
 //!       → data::formats → data::layouts → data::dataset → data::augment → data::feed → data::built_in
 //!       → data::describe → data::convert → data::check → data → preview
-//!       → model → balance → optim → config → recipe → new_folder → evaluate → predict → console → train → compare → bench → share → cli → main
+//!       → model → balance → optim → config → recipe → new_folder → replacing → evaluate → predict → console → train → compare → bench → share → cli → main
 //! ```
 //!
 //! To use a trained network, see [`model::Model`]. ARCHITECTURE.md describes the code.
@@ -37,5 +37,6 @@ pub mod new_folder;
 pub mod optim;
 pub mod predict;
 pub mod recipe;
+pub mod replacing;
 pub mod share;
 pub mod train;

@@ -1,4 +1,4 @@
-//! New folders for runs and predictions, with a number if the name is taken.
+//! New folders for runs and predictions, with a number if the name is taken, and the folder that holds a run.
 
 use crate::data::RUNS_MARKER;
 use crate::error::{Error, Result};
@@ -13,6 +13,18 @@ pub fn mark_project(project: &Path) -> Result<()> {
     let marker = project.join(RUNS_MARKER);
     // The file is not truncated, because it might be a link.
     File::options().append(true).create(true).open(&marker).map_err(Error::io("write", &marker)).map(drop)
+}
+
+/// The folder in which the run in `folder` lies now, and in which it may write what runs share: the folder of a project, or one that
+/// is called `train`, or else the run's own.
+///
+/// # Errors
+/// There is no such folder.
+pub fn project_of(folder: &Path) -> Result<PathBuf> {
+    let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
+    let holds_runs = |parent: &&Path| parent.ends_with("train") || parent.join(RUNS_MARKER).exists();
+    let project = folder.parent().filter(holds_runs);
+    Ok(project.unwrap_or(&folder).to_path_buf())
 }
 
 /// Makes the folder `name` in `parent`, or `name-2`, `name-3` … if that exists.

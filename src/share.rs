@@ -1,7 +1,7 @@
 //! Describes a model in Markdown, and writes it to a folder that can be given to others: without the paths, the command and the
 //! machine that a run's folder and its state hold.
 
-use crate::config::{Choices, PLACE};
+use crate::config::{Choices, PLACE, paths};
 use crate::data::aside;
 use crate::error::{Result, one_line};
 use crate::evaluate::run_config;
@@ -13,9 +13,6 @@ use std::path::{Path, PathBuf};
 /// The files in a shared folder.
 const WEIGHTS: &str = "model.safetensors";
 const CARD: &str = "README.md";
-
-/// Choices that are never told: paths, and the place of the run.
-const PRIVATE: [&str; 3] = ["data", "weights", "exist_ok"];
 
 /// Writes the weights and the description of the model at `path` to the new folder `out`. Returns notes on how the file was read.
 ///
@@ -61,7 +58,7 @@ fn describe(model: &ModelFile, path: &Path) -> Result<String> {
         let _ = writeln!(text, "| {} | {} | {names} |", cell(&task.name), task.kind_word());
     }
     let _ = write!(text, "\n```text\npolyhead predict {WEIGHTS} IMAGES…\n```\n");
-    text.push_str(&figures(path));
+    text.push_str(&figures(path, card.epoch));
     text.push_str(&choices(path)?);
     Ok(text)
 }
@@ -72,9 +69,10 @@ fn cell(name: &str) -> String {
 }
 
 /// The validation figures of the epoch whose weights are `best`, from the table of the run; nothing for other files.
-fn figures(path: &Path) -> String {
-    let best = ModelFile::locate(path).ok().filter(|file| file.ends_with("weights/best.safetensors"));
-    let rows = best.and_then(|best| best_row(&best)).unwrap_or_default();
+fn figures(path: &Path, epoch: Option<u64>) -> String {
+    let best = ModelFile::locate(path).ok().filter(|file| file.ends_with("best.safetensors"));
+    let run = best.and_then(|best| ModelFile::run_folder(&best));
+    let rows = run.zip(epoch).and_then(|(run, epoch)| row_of(&run, epoch)).unwrap_or_default();
     if rows.is_empty() {
         return String::new();
     }
@@ -85,15 +83,14 @@ fn figures(path: &Path) -> String {
     text
 }
 
-/// Names and values of the last row that became `best`.
-fn best_row(best: &Path) -> Option<Vec<(String, String)>> {
-    let table = best.ancestors().nth(2)?.join("results.csv");
-    let mut reader = csv::Reader::from_path(table).ok()?;
+/// Names and values of an epoch's row in the table of a run.
+fn row_of(run: &Path, epoch: u64) -> Option<Vec<(String, String)>> {
+    let mut reader = csv::Reader::from_path(run.join("results.csv")).ok()?;
     let header = reader.headers().ok()?.clone();
-    let column = header.iter().position(|name| name == "best")?;
-    let rows: Vec<csv::StringRecord> = reader.records().filter_map(|row| row.ok()).collect();
-    let row = rows.iter().rfind(|row| row.get(column) == Some("1"))?;
-    let named = header.iter().zip(row).filter(|(_, value)| !value.is_empty());
+    let column = header.iter().position(|name| name == "epoch")?;
+    let epoch = epoch.to_string();
+    let row = reader.records().filter_map(|row| row.ok()).find(|row| row.get(column) == Some(epoch.as_str()))?;
+    let named = header.iter().zip(&row).filter(|(_, value)| !value.is_empty());
     let figures = named.filter_map(|(name, value)| Some((name.strip_prefix("val/")?.to_owned(), value.to_owned())));
     Some(figures.collect())
 }
@@ -102,7 +99,9 @@ fn best_row(best: &Path) -> Option<Vec<(String, String)>> {
 fn choices(path: &Path) -> Result<String> {
     let Some(config) = run_config(path)? else { return Ok(String::new()) };
     let choices = Choices::of(&config)?;
-    let is_told = |key: &&str| !(PRIVATE.contains(key) || PLACE.contains(key) || Choices::is_of_execution(key));
+    // Paths and the place of the run are private.
+    let is_private = |key: &str| paths::KEYS.contains(&key) || PLACE.contains(&key) || key == "exist_ok";
+    let is_told = |key: &&str| !is_private(key) && !Choices::is_of_execution(key);
     let mut text = "\nTrained with these choices of `polyhead train`:\n\n```yaml\n".to_owned();
     for key in choices.keys().filter(is_told) {
         let _ = writeln!(text, "{key}: {}", one_line(&choices.text(key).unwrap_or_default()));

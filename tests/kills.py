@@ -11,15 +11,14 @@ killed. `tests/kill.sh` is the short form for `train` that the tests run.
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
 import struct
 import subprocess
-import sys
-import tempfile
 import time
+
+import trial
 
 # A share of the kills, in per cent.
 SHARES = {"train": 20, "train --balance auto": 15, "compare": 15, "predict": 12, "evaluate": 8, "data convert": 10,
@@ -323,11 +322,10 @@ def prepare(kills):
 
 
 def main():
-    program, count = os.path.abspath(sys.argv[1]), int(sys.argv[2])
-    seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-    chosen = sys.argv[4:] or list(SHARES)
-    folder = tempfile.mkdtemp(prefix="polyhead-kills-")
-    kills = Kills(program, folder, random.Random(seed))
+    program, count, draw, words = trial.arguments()
+    chosen = words or list(SHARES)
+    folder = trial.folder("kills")
+    kills = Kills(program, folder, draw)
     prepare(kills)
     ways = {"train": lambda name, n: kills.run(name, n, []), "compare": kills.compare, "predict": kills.predict,
             "train --balance auto": lambda name, n: kills.run(name.replace(" ", ""), n, ["--balance", "auto"]),
@@ -347,10 +345,7 @@ def main():
     for name, row in kills.table.items():
         print(f"{name:28} {row['kills']:6} {row['result whole']:13} {row['refused']:8} {row['leftovers']:10}")
     print(f"{sum(row['kills'] for row in kills.table.values())} kills, {len(failed)} commands failed")
-    if failed:
-        print(f"the files are kept in {folder}")
-        sys.exit(1)
-    shutil.rmtree(folder)
+    trial.end(folder, failed)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,9 @@ mod library;
 mod life;
 #[path = "suite/losses.rs"]
 mod losses;
+#[cfg(target_os = "linux")]
+#[path = "suite/memory.rs"]
+mod memory;
 #[path = "suite/multi_scale.rs"]
 mod multi_scale;
 #[cfg(target_os = "linux")]

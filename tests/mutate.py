@@ -12,16 +12,15 @@ Linux only, because memory is measured by wait4.
 import collections
 import json
 import os
-import random
 import re
 import resource
 import shutil
 import signal
 import struct
 import subprocess
-import sys
-import tempfile
 import time
+
+import trial
 
 TIME_LIMIT_S = 20
 # The largest memory that a process may use, and the address space at which the system refuses more. The latter also counts what is only reserved.
@@ -274,9 +273,8 @@ def fault(code, said, rss, told):
 
 
 def main():
-    program, count = os.path.abspath(sys.argv[1]), int(sys.argv[2])
-    draw = random.Random(int(sys.argv[3]) if len(sys.argv) > 3 else 1)
-    folder = tempfile.mkdtemp(prefix="polyhead-mutate-")
+    program, count, draw, _ = trial.arguments()
+    folder = trial.folder("mutate")
     cases = Cases(program, folder, draw)
     codes, faults, per_kind = collections.Counter(), collections.Counter(), collections.Counter()
     largest, slowest = (0, ""), (0.0, "")
@@ -301,10 +299,7 @@ def main():
     print("cases per kind:", ", ".join(f"{kind} {number}" for kind, number in sorted(per_kind.items())))
     print(f"largest memory {largest[0] / 1024:.0f} MiB ({largest[1]}), longest {slowest[0]:.1f} s ({slowest[1]})")
     print("faults:", dict(faults) or "none")
-    if faults:
-        print(f"failing cases are kept in {folder}")
-        sys.exit(1)
-    shutil.rmtree(folder)
+    trial.end(folder, faults)
 
 
 if __name__ == "__main__":

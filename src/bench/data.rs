@@ -109,8 +109,8 @@ pub fn data(options: &DataOptions) -> Result<DataMeasurement> {
             return Err(Error::Usage(format!("--{flag} 0: expected at least 1")));
         }
     }
-    if options.images_per_second.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
-        return Err(Error::Usage("--images-per-second: expected a number above 0".into()));
+    if let Some(rate) = options.images_per_second.filter(|rate| !(*rate > 0.0 && rate.is_finite())) {
+        return Err(Error::Usage(format!("--images-per-second {rate}: expected a number above 0")));
     }
     config.check()?;
     let data = Data::open(config)?;

@@ -127,14 +127,12 @@ pub fn check(options: &Options) -> Result<()> {
     if options.source.as_ref().is_some_and(|source| source.workers == 0) {
         return Err(Error::Usage("--workers 0: expected at least 1".into()));
     }
-    let fits = options.imgsz > 0 && options.imgsz.is_multiple_of(32) && options.batch > 0 && options.repeats > 0;
-    if fits {
-        return check_image_size(options.imgsz);
+    for (value, flag) in [(options.batch, "batch"), (options.repeats, "repeats")] {
+        if value == 0 {
+            return Err(Error::Usage(format!("--{flag} 0: expected at least 1")));
+        }
     }
-    Err(Error::Usage(format!(
-        "--imgsz {} --batch {} --repeats {}: expected a multiple of 32, and at least 1 of the others",
-        options.imgsz, options.batch, options.repeats
-    )))
+    check_image_size(options.imgsz)
 }
 
 /// The content of each head of [`Heads::All`].

@@ -3,10 +3,10 @@
 use super::inputs;
 use super::run_flags::{Augmentation, Typed};
 use crate::balance::{METHODS, Method};
-use crate::bench::{self, DataOptions, Heads, Measurement, Options, Source};
+use crate::bench::{self, BalanceMeasurement, DataOptions, Heads, Measurement, Options, Source};
 use crate::config::TrainConfig;
 use crate::console::{self, Reader};
-use crate::data::ranges::{batch, workers};
+use crate::data::ranges::{above_0, batch, count, workers};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
 use crate::files::write_synced;
@@ -14,6 +14,7 @@ use crate::model::Backbone;
 use crate::recipe::Recipe;
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
@@ -63,10 +64,10 @@ pub struct DataArgs {
     #[arg(long, value_name = "PIXELS", default_value_t = 224)]
     imgsz: usize,
     /// Number of images to time
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = 512)]
     images: usize,
     /// Report whether steps of this rate would be fed, and how many cores that needs
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = above_0::<f64>)]
     images_per_second: Option<f64>,
     #[command(flatten)]
     augment: Typed<Augmentation>,
@@ -86,9 +87,9 @@ pub struct StepsArgs {
     /// repeated synthetic batch]
     #[arg(long, value_name = "FOLDER", conflicts_with = "heads")]
     data: Option<PathBuf>,
-    /// Threads that decode and augment
-    #[arg(long, value_parser = workers, default_value_t = 2, requires = "data")]
-    workers: usize,
+    /// Threads that decode and augment the images of --data [default: 2]
+    #[arg(long, value_parser = workers)]
+    workers: Option<usize>,
     /// Write the results to this file in the columns of timm's benchmark.py
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -112,7 +113,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value = "classify")]
     heads: Heads,
     /// Timed repeats
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_parser = count::<usize>, default_value_t = 10)]
     repeats: usize,
     /// Write the results to this file
     #[arg(long, value_name = "FILE")]
@@ -121,6 +122,9 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
+
+/// The default of `--workers`, which only images of a data set need.
+const DEFAULT_WORKERS: usize = 2;
 
 impl StepsArgs {
     /// Whether the results are written to a file, so that they survive if standard output is not read.
@@ -189,15 +193,44 @@ fn data(args: DataArgs) -> Result<()> {
 }
 
 /// Prints results. Files are written before, so they are complete even if standard output fails.
-fn print(figures: &impl std::fmt::Display) -> Result<Reader> {
+fn print(figures: &impl Display) -> Result<Reader> {
     console::print(&format!("{figures}\n"))
+}
+
+/// Measures the training or the inference of a network.
+fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<()> {
+    let workers = args.workers.unwrap_or(DEFAULT_WORKERS);
+    let source = args.data.clone().map(|data| Source { data, workers });
+    let write_csv = |measured: &[Measurement]| match &args.csv {
+        Some(path) => write_synced(path, bench::timm(measured).as_bytes()),
+        None => Ok(()),
+    };
+    for_each_batch(args, source.as_ref(), work, bench::markdown, write_csv)
+}
+
+/// Costs of balancing methods, one table per batch size.
+fn balances(args: &StepsArgs, names: &[String]) -> Result<()> {
+    let named = names.iter().filter(|name| *name != "all").map(|name| Method::named(name));
+    let named: Vec<&'static Method> = named.collect::<Result<_>>()?;
+    let methods = if names.iter().any(|name| name == "all") { METHODS.iter().collect() } else { named };
+    let tables = |measured: &[BalanceMeasurement]| measured.iter().map(|m| m.markdown()).collect::<Vec<_>>().join("\n");
+    for_each_batch(args, None, |options| bench::balance(options, &methods), tables, |_| Ok(()))
 }
 
 /// Takes one measurement per batch size. The files hold all measurements so far, so that they are kept if a later batch
 /// does not fit on the device or standard output cannot be written.
-fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<()> {
-    let source = args.data.clone().map(|data| Source { data, workers: args.workers });
-    let options = args.batch.iter().map(|&batch| args.bench.options(batch, source.clone()));
+fn for_each_batch<T: Serialize + Display>(
+    args: &StepsArgs,
+    source: Option<&Source>,
+    work: impl Fn(&Options) -> Result<T>,
+    table: impl Fn(&[T]) -> String,
+    write_more: impl Fn(&[T]) -> Result<()>,
+) -> Result<()> {
+    if let (None, Some(workers)) = (source, args.workers) {
+        let message = format!("--workers {workers}: only works with --data: add that, or leave --workers out");
+        return Err(Error::Usage(message));
+    }
+    let options = args.batch.iter().map(|&batch| args.bench.options(batch, source.cloned()));
     let options: Vec<Options> = options.collect::<Result<_>>()?;
     options.iter().try_for_each(bench::check)?;
     inputs::DATA_FLAG.check(args.data.as_deref())?;
@@ -205,14 +238,12 @@ fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<
     let mut printed = Ok(());
     for options in &options {
         measured.push(work(options)?);
-        let table = || bench::markdown(&measured);
+        let table = || table(&measured);
         match (measured.as_slice(), args.batch.len()) {
             ([only], 1) => args.bench.write(only, table)?,
             (list, _) => args.bench.write(&list, table)?,
         }
-        if let Some(path) = &args.csv {
-            write_synced(path, bench::timm(&measured).as_bytes())?;
-        }
+        write_more(&measured)?;
         let shown = print(&measured[measured.len() - 1]);
         let unread = !matches!(shown, Ok(Reader::There));
         printed = printed.and(shown.map(|_| ()));
@@ -221,26 +252,6 @@ fn steps(args: &StepsArgs, work: fn(&Options) -> Result<Measurement>) -> Result<
         }
     }
     printed
-}
-
-/// Costs of balancing methods, one table per batch size.
-fn balances(args: &StepsArgs, names: &[String]) -> Result<()> {
-    let methods: Vec<&'static Method> = match names {
-        [all] if all == "all" => METHODS.iter().collect(),
-        names => names.iter().map(|name| Method::named(name)).collect::<Result<_>>()?,
-    };
-    let options = args.batch.iter().map(|&batch| args.bench.options(batch, None)).collect::<Result<Vec<_>>>()?;
-    let mut measured = Vec::new();
-    for one in &options {
-        measured.push(bench::balance(one, &methods)?);
-        let table = || measured.iter().map(|m| m.markdown()).collect::<Vec<_>>().join("\n");
-        match measured.as_slice() {
-            [only] if options.len() == 1 => args.bench.write(only, table)?,
-            list => args.bench.write(&list, table)?,
-        }
-        print(&measured[measured.len() - 1])?;
-    }
-    Ok(())
 }
 
 fn ops(args: &BenchArgs, batch: usize, check: Option<usize>) -> Result<()> {

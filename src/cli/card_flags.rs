@@ -2,7 +2,8 @@
 
 use super::inputs;
 use crate::console;
-use crate::error::Result;
+use crate::error::{Result, shown};
+use crate::reading::shell_word;
 use crate::share;
 use clap::Args;
 use std::path::PathBuf;
@@ -27,8 +28,8 @@ impl CardArgs {
         let weights = share::weights_in(out);
         console::print(&format!(
             "written to {}: the weights and a README.md, without paths of this machine; predict with: polyhead predict {} IMAGES…\n",
-            out.display(),
-            weights.display()
+            shown(out),
+            shell_word(weights.as_os_str())
         ))
         .map(drop)
     }

@@ -3,7 +3,7 @@
 use super::run_flags::{SET_PER_RUN, Shared, Typed};
 use super::{check_length, inputs, resolve};
 use crate::compare::{self, Jobs, METHOD, Request};
-use crate::config::{Choices, TrainConfig};
+use crate::config::{Choices, PLACE, TrainConfig};
 use crate::data::ranges::{count, whole};
 use crate::error::{Error, Result};
 use crate::executor::DeviceChoice;
@@ -27,8 +27,11 @@ pub(super) struct CompareArgs {
     /// Skip the single models and compare all methods with equal weights (`fixed`)
     #[arg(long)]
     no_single: bool,
+    /// Check everything and list the runs that would be trained, but train none and write nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Do not train: compare the finished runs in these folders
-    #[arg(long, value_name = "RUN", num_args = 1.., conflicts_with_all = ["methods", "seeds", "jobs", "no_single", "config"])]
+    #[arg(long, value_name = "RUN", num_args = 1.., conflicts_with_all = ["methods", "seeds", "jobs", "no_single", "dry_run", "config"])]
     runs: Vec<PathBuf>,
     /// Start with the choices of an args.yaml (or of the run in this folder); flags override them
     #[arg(long, value_name = "FILE")]
@@ -79,14 +82,24 @@ impl CompareArgs {
         let mut file = self.config.as_deref().map(Choices::read).transpose()?.unwrap_or_default();
         let own: Vec<String> = file.keys().map(str::to_owned).collect();
         let of_one_run = |key: &&String| SET_PER_RUN.iter().any(|own| own.0 == key.as_str());
-        own.iter().filter(|key| of_one_run(key) || Choices::is_of_balancing(key)).for_each(|key| file.remove(key));
-        let base = resolve(&shared, file, "--config")?;
+        let defaults = Choices::of(&TrainConfig::default())?;
+        let mut removed = Vec::new();
+        for key in own.iter().filter(|key| of_one_run(key) || Choices::is_of_balancing(key)) {
+            // The place of a run is never taken, and `resolve` says so.
+            if !PLACE.contains(&key.as_str()) {
+                let is_changed = file.text(key) != defaults.text(key) && !typed.has(key);
+                removed.extend(is_changed.then(|| Choices::one(key, "")));
+                file.remove(key);
+            }
+        }
+        let base = resolve(&shared, file, &removed, "--config")?;
         let workers = typed.has("workers").then_some(base.workers);
         let request = Request {
             methods: self.methods()?,
             seeds: self.seeds.clone(),
             out: self.out.clone(),
             single: !self.no_single,
+            dry_run: self.dry_run,
             balancing,
             base,
         };

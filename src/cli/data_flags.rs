@@ -13,6 +13,8 @@ use crate::draw::{self, PictureFormat};
 use crate::error::{Error, Result, sentence, shown};
 use crate::files::write_synced;
 use crate::preview;
+use crate::reading::shell_word;
+use crate::replacing;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -157,8 +159,8 @@ pub fn run(command: DataCommand) -> Result<()> {
         DataCommand::Digits { dir, seed, conflict } => {
             let options = digits::DigitsOptions { seed, ..digits::DigitsOptions::default() };
             job::writing(&dir, |progress| digits::write_planted(&dir, &options, conflict, progress))?;
-            let dir = shown(&dir);
-            console::print(&format!("wrote {dir}; train on it with: polyhead train {dir}\n"))?;
+            let [shown, word] = [shown(&dir), shell_word(dir.as_os_str())];
+            console::print(&format!("wrote {shown}; train on it with: polyhead train {word}\n"))?;
             Ok(())
         }
     }
@@ -199,6 +201,8 @@ impl PreviewArgs {
         let format = PictureFormat::of(&self.out).ok_or_else(|| {
             Error::Usage(format!("--out {}: expected a name that ends in .jpg or .png", shown(&self.out)))
         })?;
+        // An image of the data set, for example.
+        replacing::check_picture(&self.out)?;
         let sheet = if self.augmented.is_asked()? {
             let (batch, notes) = self.augmented.draw(&self.data.data, &self.data.options())?;
             notes.iter().for_each(|note| console::say(&format!("note: {}", sentence(note))));

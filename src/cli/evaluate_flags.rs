@@ -5,12 +5,12 @@ use crate::config::TrainConfig;
 use crate::console;
 use crate::data::ranges::{batch, workers};
 use crate::data::{OpenOptions, Split};
-use crate::error::{Error, Result, sentence};
+use crate::error::{Error, Result, sentence, shown};
 use crate::evaluate::{self, Report};
 use crate::executor::DeviceChoice;
 use crate::reading::count_of;
 use crate::train::{self, RunLock};
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, Id, ValueEnum};
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -30,26 +30,15 @@ impl From<SplitWord> for Split {
     }
 }
 
-/// The flags that do not apply to a results file.
-const MODEL_FLAGS: [&str; 17] = [
-    "model",
-    "data",
-    "split",
-    "tasks",
-    "only_classes",
-    "out",
-    "batch",
-    "imgsz",
-    "device",
-    "workers",
-    "threads",
-    "conf",
-    "iou",
-    "max_det",
-    "max_broken",
-    "val_fraction",
-    "seed",
-];
+/// The arguments that a results file can be scored with.
+const OF_RESULTS: [&str; 3] = ["coco", "detections", "json"];
+
+/// Makes `--coco` exclude every argument of `evaluate` that does not apply to a results file.
+pub(super) fn with_conflicts(evaluate: Command) -> Command {
+    let ids = evaluate.get_arguments().map(|arg| arg.get_id().clone());
+    let others: Vec<Id> = ids.filter(|id| !OF_RESULTS.contains(&id.as_str())).collect();
+    evaluate.mut_arg("coco", |coco| coco.conflicts_with_all(others))
+}
 
 #[derive(Args)]
 pub(super) struct EvaluateArgs {
@@ -70,10 +59,10 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Instead of a model, score --detections against these COCO annotations, as pycocotools does
-    #[arg(long, value_name = "ANNOTATIONS", requires = "detections", conflicts_with_all = MODEL_FLAGS)]
+    #[arg(long, value_name = "ANNOTATIONS")]
     coco: Option<PathBuf>,
     /// A COCO results file of any detector
-    #[arg(long, value_name = "RESULTS", requires = "coco")]
+    #[arg(long, value_name = "RESULTS")]
     detections: Option<PathBuf>,
     /// Images per batch
     #[arg(long, value_name = "IMAGES", value_parser = batch, default_value_t = 16)]
@@ -113,6 +102,16 @@ impl EvaluateArgs {
             inputs::COCO.check(Some(annotations))?;
             inputs::DETECTIONS.check(Some(detections))?;
             return score_command(annotations, detections, self.json.as_deref());
+        }
+        for (given, flag, other) in
+            [(&self.coco, "--coco", "--detections RESULTS"), (&self.detections, "--detections", "--coco ANNOTATIONS")]
+        {
+            if let Some(file) = given {
+                return Err(Error::Usage(format!(
+                    "{flag} {}: {other} is missing, which it needs: add it",
+                    shown(file)
+                )));
+            }
         }
         let model = self.model.ok_or_else(|| Error::Usage("name a run folder or a weights file, or --coco".into()))?;
         inputs::MODEL.check(Some(&model))?;

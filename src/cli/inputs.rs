@@ -3,6 +3,7 @@
 use super::command;
 use super::refusal::Place;
 use crate::error::{Error, Result, shown};
+use crate::reading::did_you_mean_path;
 use std::path::Path;
 
 /// A kind of input that a command line names by its path.
@@ -36,10 +37,16 @@ impl Input {
         let Input { flag, expected } = self;
         let args: Vec<_> = std::env::args_os().collect();
         let root = command();
+        if let Some(instead) = Place::of(&root, &args).joined(&path.to_string_lossy()) {
+            return Err(Error::Usage(instead));
+        }
         let other_spelling = || Place::of(&root, &args).rewritten();
         match path.to_string_lossy().contains('=').then(other_spelling).flatten() {
             Some(instead) => Err(Error::Usage(format!("{flag}{}: {instead}", shown(path)))),
-            None => Err(Error::Usage(format!("{flag}{}: does not exist: give {expected}", shown(path)))),
+            None => {
+                let meant = did_you_mean_path(path);
+                Err(Error::Usage(format!("{flag}{}: does not exist: give {expected}{meant}", shown(path))))
+            }
         }
     }
 }

@@ -105,7 +105,7 @@ impl TrainArgs {
         }
         inputs::CONFIG.check(self.config.as_deref())?;
         let file = self.config.as_deref().map(Choices::read).transpose()?;
-        resolve(&self.run.choices, file.unwrap_or_default(), "--config")
+        resolve(&self.run.choices, file.unwrap_or_default(), &[], "--config")
     }
 
     /// The choices of `--from`: those of the run, and its folder as the place of the weights.
@@ -119,7 +119,7 @@ impl TrainArgs {
         }
         let mut file = Choices::read(run)?;
         file.remove("weights");
-        resolve(&self.run.choices, Choices::path("weights", run).over(file), "--from")
+        resolve(&self.run.choices, Choices::path("weights", run).over(file), &[], "--from")
     }
 }
 
@@ -130,12 +130,14 @@ fn check_length(typed: &Choices) -> Result<()> {
     }
 }
 
-/// The recipe's defaults, overridden by the choices of the file that was given with `flag`, overridden by the typed ones.
-fn resolve(typed: &Choices, mut file: Choices, flag: &str) -> Result<TrainConfig> {
+/// The recipe's defaults, overridden by the choices of the file that was given with `flag`, overridden by the typed ones. A note names
+/// the choices of the file that are not taken, with those that the caller has `removed` already.
+fn resolve(typed: &Choices, mut file: Choices, removed: &[Choices], flag: &str) -> Result<TrainConfig> {
     if typed.has("epochs") {
         file.remove("time");
     }
     let mut left_out = leave_out_replaced(typed, &mut file)?;
+    left_out.extend(removed.iter().flat_map(Choices::flags));
     for key in PLACE {
         if file.has(key) && !typed.has(key) {
             left_out.extend(Choices::one(key, "").flags());
@@ -153,7 +155,7 @@ fn resolve(typed: &Choices, mut file: Choices, flag: &str) -> Result<TrainConfig
     config.check()?;
     for (key, schedule, word) in [("gamma", ScheduleKind::Step, "step"), ("lrf", ScheduleKind::Cosine, "cosine")] {
         if typed.has(key) && config.schedule != schedule {
-            let message = format!("--{key} only works with --schedule {word}: leave it out, or add that");
+            let message = format!("--{key} only works with --schedule {word}: leave it out, or add --schedule {word}");
             return Err(Error::Usage(message));
         }
     }
@@ -238,7 +240,7 @@ fn command() -> clap::Command {
         };
         command.mut_args(of_flag).mut_subcommands(with_negative_numbers)
     }
-    with_negative_numbers(Cli::command())
+    with_negative_numbers(Cli::command()).mut_subcommand("evaluate", evaluate_flags::with_conflicts)
 }
 
 /// Parses the flags; `None` if help or the version was requested and printed.

@@ -12,6 +12,7 @@ use crate::executor::DeviceChoice;
 use crate::predict::{self, Destination, Ended, Ends, Event, Format, LIST, List, Report, Settings};
 use crate::reading::count_of;
 use clap::{Args, ValueEnum};
+use std::ffi::OsString;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ pub struct PredictArgs {
     /// Image files, folders, globs, or .txt files with one path per line; `-` reads such a list from standard input. With --split,
     /// a data set
     #[arg(required_unless_present = "split")]
-    images: Vec<String>,
+    images: Vec<OsString>,
     /// Predict the images of this split of the data set that IMAGES names, a folder or a data.yaml, or else of what the run was trained
     /// on [default: all images of the sources]
     #[arg(long, value_enum)]
@@ -112,6 +113,7 @@ pub fn command(args: PredictArgs) -> Result<()> {
     let say = |line: String| bar.say(&line);
     let report = predict::predict(opened, &interrupt, |event| match event {
         Event::Lines(lines) => bar.set_position(lines),
+        Event::Removed(removed) => say(format!("note: {removed}")),
         Event::Broken(broken) => say(format!("unreadable, left out: {broken}")),
         Event::OlderStay => say("the older predictions stay; those made now are not kept".to_owned()),
         Event::Kept(file) => say(format!("the predictions made so far are in {}", shown(file))),
@@ -189,13 +191,13 @@ impl PredictArgs {
     }
 }
 
-/// `2 images answered in a/predictions.jsonl; pictures in a; 1 unreadable`.
+/// `predicted 2 images; predictions in a/predictions.jsonl; pictures in a; 1 unreadable`.
 fn summary(report: &Report) -> String {
     let places = report.files.iter().chain(&report.labels).map(|place| shown(place));
     let places = places.collect::<Vec<_>>().join(", ");
-    let mut parts = vec![count_of(report.images as usize, "image") + " answered"];
+    let mut parts = vec![format!("predicted {}", count_of(report.images as usize, "image"))];
     if !places.is_empty() {
-        parts[0] += &format!(" in {places}");
+        parts.push(format!("predictions in {places}"));
     }
     parts.extend(report.pictures.iter().map(|folder| format!("pictures in {}", shown(folder))));
     parts.extend((report.broken > 0).then(|| format!("{} unreadable", report.broken)));

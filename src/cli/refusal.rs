@@ -33,6 +33,14 @@ impl<'a> Place<'a> {
         Some(format!("flags are written as --flag value, and inputs without a name: {line}"))
     }
 
+    /// The advice for `word` if it was typed after a flag whose value needs `=`.
+    pub fn joined(&self, word: &str) -> Option<String> {
+        let needs_equals =
+            |flag: &String| !flag.contains('=') && self.find(flag).is_some_and(Arg::is_require_equals_set);
+        let both = self.rest.windows(2).find(|both| both[1] == word && needs_equals(&both[0]));
+        both.map(|both| format!("{0} {word}: its value is written after `=`, as in {0}={word}", both[0]))
+    }
+
     fn name(&self) -> &str {
         if self.path.is_empty() { "polyhead" } else { &self.path }
     }
@@ -70,7 +78,7 @@ pub fn sentence(error: &clap::Error, root: &Command, args: &[OsString]) -> Strin
             let flag = flag_of(&argument);
             format!("{flag}: expected its value after `=`, as in {}", argument.replace(['[', ']', '<', '>'], ""))
         }
-        // The other errors do not occur with these flags; clap's first line says what happened.
+        // With these flags, the only other error is text that is not Unicode. clap's first line says so.
         _ => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
@@ -97,6 +105,9 @@ fn unknown(word: &str, place: &Place) -> String {
         }
     }
     if !word.starts_with('-') {
+        if let Some(instead) = place.joined(word) {
+            return instead;
+        }
         let expected = match place.command.get_positionals().count() {
             0 => "takes flags only",
             _ => "takes fewer arguments",

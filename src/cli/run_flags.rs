@@ -118,10 +118,5 @@ fn with_defaults(flag: Arg, recipes: &[(&str, Choices)]) -> Arg {
         }
         help.push(']');
     }
-    let is_option = !flag.is_positional();
-    flag.help(help)
-        .default_values([""; 0])
-        .hide_short_help(!COMMON.contains(&key.as_str()))
-        // Lets a negative number reach the error message about the flag's range.
-        .allow_negative_numbers(is_option)
+    flag.help(help).default_values([""; 0]).hide_short_help(!COMMON.contains(&key.as_str()))
 }

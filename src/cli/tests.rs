@@ -1,7 +1,9 @@
-//! Tests that the help covers every flag, and that README.md and docs/ name only flags that exist.
+//! Tests that the help covers every flag, and that README.md and docs/ name only flags that exist and show no command with a flag of
+//! another one.
 
 use super::Cli;
 use clap::{Arg, Command, CommandFactory};
+use std::path::Path;
 
 /// The command and all its subcommands.
 pub(super) fn all(command: &Command) -> Vec<&Command> {
@@ -63,31 +65,76 @@ fn the_short_help_is_short() {
     assert!(short.contains("--epochs") && short.contains("see more with '--help'"), "{short}");
 }
 
+/// The pages of the documentation and README.md: their names and texts.
+fn pages() -> Vec<(String, String)> {
+    fn below(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                below(&path, found);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                found.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = vec![("README.md".to_owned(), std::fs::read_to_string(root.join("README.md")).unwrap())];
+    below(&root.join("docs"), &mut found);
+    assert!(found.len() > 12, "{}", found.len());
+    found
+}
+
 #[test]
-fn readme_names_only_flags_that_exist() {
+fn the_documentation_names_only_flags_that_exist() {
     let command = Cli::command();
     let flags = all(&command).into_iter().flat_map(|command| command.get_arguments().filter_map(Arg::get_long));
     let flags: Vec<&str> = flags.chain(["release", "help", "example"]).collect();
-    let readme = [
-        include_str!("../../README.md"),
-        include_str!("../../docs/data.md"),
-        include_str!("../../docs/training.md"),
-        include_str!("../../docs/augmentation.md"),
-        include_str!("../../docs/balancing.md"),
-        include_str!("../../docs/comparing.md"),
-        include_str!("../../docs/evaluating.md"),
-        include_str!("../../docs/predicting.md"),
-        include_str!("../../docs/performance.md"),
-        include_str!("../../docs/gpu.md"),
-        include_str!("../../docs/library.md"),
-        include_str!("../../docs/faq.md"),
-    ]
-    .concat();
-    let words = readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    // Pages about the inside name flags of other programs.
+    let pages: Vec<_> = pages().into_iter().filter(|(name, _)| !name.contains("internals")).collect();
+    let text: String = pages.iter().map(|(_, text)| text.as_str()).collect();
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let named: Vec<&str> = words.filter_map(|word| word.strip_prefix("--").filter(|flag| !flag.is_empty())).collect();
     assert!(named.len() > 50);
     let unknown: Vec<&&str> = named.iter().filter(|flag| !flags.contains(flag) && !flag.starts_with('-')).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// The parts of a page that are code: lines between fences, and words between backticks.
+fn code(page: &str) -> Vec<String> {
+    let (mut parts, mut is_fenced) = (Vec::new(), false);
+    for line in page.replace("\\\n", " ").lines() {
+        if line.trim_start().starts_with("```") {
+            is_fenced = !is_fenced;
+        } else if is_fenced {
+            parts.push(line.to_owned());
+        } else {
+            parts.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    parts
+}
+
+#[test]
+fn commands_in_the_documentation_have_the_flags_that_they_are_shown_with() {
+    let cli = Cli::command();
+    let mut shown = 0;
+    for (page, text) in pages() {
+        for line in code(&text) {
+            for part in line.split(['|', ';', '#']).filter_map(|part| part.split_once("polyhead ")) {
+                let (mut command, mut words) = (&cli, part.1.split_whitespace().peekable());
+                while let Some(next) = words.peek().and_then(|word| command.find_subcommand(word)) {
+                    (command, _) = (next, words.next());
+                }
+                let flags = words.filter_map(|word| word.strip_prefix("--")).filter(|flag| !flag.is_empty());
+                for flag in flags.map(|flag| flag.split(['=', ')', ',', '.', '…', ']']).next().unwrap_or_default()) {
+                    let is_known = command.get_arguments().any(|arg| arg.get_long() == Some(flag)) || flag == "help";
+                    assert!(is_known, "{page}: `polyhead {}` has no --{flag}: {line}", command.get_name());
+                    shown += 1;
+                }
+            }
+        }
+    }
+    assert!(shown > 100, "{shown}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Words that users of other programs type, and their names here: flags, `key=value` words and commands. One table for each.
 
+use crate::reading::shell_word;
 use clap::{Arg, Command};
 
 /// The name here of a flag of another program.
@@ -86,7 +87,7 @@ const OTHERWISE: [(&[&str], &str); 5] = [
 ];
 
 /// Commands of other programs, and what to type here.
-const COMMANDS: [(&[&str], &str); 11] = [
+const COMMANDS: [(&[&str], &str); 12] = [
     (
         &["detect", "classify", "regress"],
         "the data set decides which tasks a network learns: `polyhead train` trains them all, and `polyhead predict` predicts them",
@@ -103,6 +104,10 @@ const COMMANDS: [(&[&str], &str); 11] = [
     (&["infer", "inference"], "write `polyhead predict`"),
     (&["fit", "finetune"], "write `polyhead train`"),
     (&["benchmark", "profile"], "write `polyhead bench`"),
+    (
+        &["balance", "balancing"],
+        "choose a balancing method with `polyhead train` and --balance METHOD; `polyhead compare` tries several",
+    ),
     (&["resume"], "write `polyhead train` with --resume RUN"),
 ];
 
@@ -194,15 +199,15 @@ pub fn rewritten(args: &[String], command: &Command, path: &str) -> Option<Strin
                 is_changed = true;
                 advice += &format!("; for {arg}, {instead}");
             }
-            None if is_value || arg.starts_with('-') => flags.push(arg.clone()),
+            None if is_value || arg.starts_with('-') => flags.push(shell_word(arg.as_ref())),
             // In `yolo detect train`, the kind of task is a word of its own.
             None if KINDS.contains(&arg.as_str()) => {}
             None => arguments.push((Some(arguments.len()), arg.clone())),
         }
     }
     arguments.sort_by_key(|(place, _)| *place);
-    let quoted = |text: String| if text.contains(' ') { format!("'{text}'") } else { text };
-    let words: Vec<String> = arguments.into_iter().map(|(_, text)| quoted(text)).chain(flags).collect();
+    let words = arguments.into_iter().map(|(_, text)| shell_word(text.as_ref()));
+    let words: Vec<String> = words.chain(flags).collect();
     is_changed.then(|| format!("polyhead {path} {}{advice}", words.join(" ")))
 }
 
@@ -220,7 +225,8 @@ fn spelled(key: &str, value: &str, command: &Command) -> Option<(Option<&'static
         let joint = if arg.is_some_and(Arg::is_require_equals_set) { "=" } else { " " };
         // Ultralytics writes lists in brackets.
         let list = value.strip_prefix('[').and_then(|list| list.strip_suffix(']'));
-        Some((None, format!("--{name}{joint}{}", list.unwrap_or(value).replace(", ", ","))))
+        let value = list.unwrap_or(value).replace(", ", ",");
+        Some((None, format!("--{name}{joint}{}", shell_word(value.as_ref()))))
     };
     let other = OTHER_MEANING.iter().find(|(word, instead)| *word == key && has_flag(command, instead));
     if other.is_some() || has_flag(command, key) {
@@ -302,6 +308,11 @@ mod tests {
         );
         assert_eq!(line("evaluate", "model=a classes=[0,2]").unwrap(), "polyhead evaluate a --only-classes 0,2");
         assert_eq!(line("train", "x --task-weight epochs=2 a=b"), None);
+        let spaces = ["name=a run", "data=my data", "--project", "it's here"].map(str::to_owned);
+        assert_eq!(
+            rewritten(&spaces, of("train"), "train").unwrap(),
+            "polyhead train 'my data' --name 'a run' --project 'it'\\''s here'"
+        );
         assert_eq!(line("train", "--exist-ok data=x").unwrap(), "polyhead train x --exist-ok");
         assert_eq!(line("predict", "--no-images model=a source=b").unwrap(), "polyhead predict a b --no-images");
     }

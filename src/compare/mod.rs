@@ -65,6 +65,9 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     let planned = plan::plan(&request, &tasks)?;
     planned.iter().filter(|run| run.config.task.is_empty()).try_for_each(|run| check_trials(&run.config, &data))?;
     drop(data);
+    if request.dry_run {
+        return list(&planned);
+    }
     let out = request.out;
     let _lock = lock(&out)?;
     plan::write_plans(&out, &planned)?;
@@ -92,6 +95,22 @@ pub fn compare(mut request: Request, jobs: &Jobs) -> Result<()> {
     }
 }
 
+/// Prints the runs, each with its progress. Nothing is written.
+fn list(runs: &[PlannedRun]) -> Result<()> {
+    let line = |run: &PlannedRun| {
+        let word = match run.stage() {
+            Stage::New => "to train",
+            Stage::Begun => "to continue",
+            Stage::Finished => "finished",
+        };
+        format!("{}: {word}\n", run.name)
+    };
+    console::print(&runs.iter().map(line).collect::<String>())?;
+    let left = runs.iter().filter(|run| run.stage() != Stage::Finished).count();
+    console::say(&format!("dry run: {left} of {} would be trained", count_of(runs.len(), "run")));
+    Ok(())
+}
+
 /// Writes the tables of existing runs.
 ///
 /// # Errors
@@ -100,6 +119,7 @@ pub fn tabulate(folders: &[PathBuf], out: &Path, device: &DeviceChoice) -> Resul
     check_out(out)?;
     device.check()?;
     let results = folders.iter().map(|folder| RunResult::read(folder)).collect::<Result<Vec<_>>>()?;
+    results::check_seeds_pair(&results)?;
     let _lock = lock(out)?;
     write(&results, out, device, &[])
 }
@@ -115,6 +135,7 @@ const FILES: [&str; 3] = ["compare.json", "compare.md", "compare.png"];
 #[doc(hidden)]
 pub fn read_runs(folders: &[PathBuf]) -> Result<String> {
     let results = folders.iter().map(|folder| RunResult::read(folder)).collect::<Result<Vec<_>>>()?;
+    results::check_seeds_pair(&results)?;
     let comparison = tables::compare(&results)?;
     Ok(format!("{}{:#}", report::markdown(&comparison, None), json::json(&comparison, None, &[])))
 }

@@ -23,6 +23,8 @@ pub struct Request {
     pub out: PathBuf,
     /// Whether each task is also trained alone.
     pub single: bool,
+    /// Whether the runs are only listed.
+    pub dry_run: bool,
 }
 
 /// One run.
@@ -217,6 +219,7 @@ mod tests {
             seeds: seeds.to_vec(),
             out: std::env::temp_dir().join(format!("polyhead-plan-{}-nowhere", std::process::id())),
             single: true,
+            dry_run: false,
         }
     }
 

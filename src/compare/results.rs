@@ -5,7 +5,7 @@ use super::setting::Setting;
 use crate::config::{Choices, TrainConfig};
 use crate::error::{Error, Result, shown};
 use crate::evaluate::mean_figure;
-use crate::reading::{count_of, yaml};
+use crate::reading::{count_of, list_some, shell_word, yaml};
 use crate::tasks::{KINDS, Kind};
 use crate::train;
 use std::path::{Path, PathBuf};
@@ -54,10 +54,11 @@ impl RunResult {
         let table = Table::read(folder)?;
         if table.rows.is_empty() || (table.rows.len() < config.epochs as usize && !train::is_finished(folder)) {
             return Err(Error::Usage(format!(
-                "{0}: the run is not finished, {1} of {2} done: continue with polyhead train --resume {0}",
+                "{}: the run is not finished, {} of {} done: continue with polyhead train --resume {}",
                 shown(folder),
                 table.rows.len(),
-                count_of(config.epochs as usize, "epoch")
+                count_of(config.epochs as usize, "epoch"),
+                shell_word(folder.as_os_str())
             )));
         }
         table.check(folder)?;
@@ -270,6 +271,38 @@ pub fn check_comparable(runs: &[RunResult]) -> Result<Vec<String>> {
         }
     }
     Ok(notes)
+}
+
+/// Differences between settings are taken seed by seed, so each two need a seed that both were trained with.
+///
+/// # Errors
+/// Two settings have none.
+pub fn check_seeds_pair(runs: &[RunResult]) -> Result<()> {
+    let mut settings: Vec<(&Setting, Vec<u64>)> = Vec::new();
+    for run in runs {
+        match settings.iter_mut().find(|(setting, _)| **setting == run.setting) {
+            Some((_, seeds)) => seeds.push(run.config.seed),
+            None => settings.push((&run.setting, vec![run.config.seed])),
+        }
+    }
+    let words = |(setting, seeds): &(&Setting, Vec<u64>)| {
+        let mut sorted = seeds.clone();
+        sorted.sort_unstable();
+        let noun = if sorted.len() == 1 { "seed" } else { "seeds" };
+        let sorted: Vec<String> = sorted.iter().map(u64::to_string).collect();
+        format!("{} has the {noun} {}", setting.label, list_some(&sorted, 8))
+    };
+    for (index, one) in settings.iter().enumerate() {
+        let shares_none = |other: &&(&Setting, Vec<u64>)| other.1.iter().all(|seed| !one.1.contains(seed));
+        if let Some(other) = settings[..index].iter().find(shares_none) {
+            return Err(Error::Usage(format!(
+                "{} and {}: differences are taken seed by seed, so give runs of both with the same seeds",
+                words(other),
+                words(one)
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The choices in which two runs differ, except those that are `free` to: the key and both texts.

@@ -217,6 +217,23 @@ fn runs_that_cannot_be_compared_are_named() {
 }
 
 #[test]
+fn settings_without_a_common_seed_are_refused() {
+    let place = Place::new("seeds");
+    let epochs = [[0.5, 0.5, 0.5, 0.0]];
+    let of = |method: &str, seeds: &[u64]| -> Vec<PathBuf> {
+        seeds.iter().map(|seed| place.joint(method, *seed, &epochs)).collect()
+    };
+    let apart = [of("fixed", &[0, 2, 1]), of("uncertainty-learned", &[3, 4])].concat();
+    let said = refused(super::read_runs(&apart));
+    assert_eq!(
+        said,
+        "fixed has the seeds 0, 1, 2 and uncertainty-learned has the seeds 3, 4: differences are taken seed by seed, so give runs of both with the same seeds"
+    );
+    // One common seed is enough.
+    super::read_runs(&[of("fixed", &[0, 1]), of("uncertainty-learned", &[1, 2])].concat()).unwrap();
+}
+
+#[test]
 fn custom_weights_are_another_setting() {
     let place = Place::new("weights");
     let epochs = [[0.5, 0.5, 0.5, 0.0]];

@@ -28,6 +28,12 @@ pub fn tasks_of_run(text: &str) -> Option<Vec<String>> {
     yaml::read::<Provenance>(text).ok().map(|provenance| provenance.tasks)
 }
 
+/// Whether the text of an args.yaml is a run's, perhaps a damaged one: it has one of the keys that only runs write.
+pub fn is_of_run(text: &str) -> bool {
+    let own = ["command:", "version:", "commit:", "machine:"];
+    text.lines().any(|line| own.iter().any(|key| line.starts_with(key)))
+}
+
 impl TrainConfig {
     /// Reads the choices in a run's args.yaml; choices that it does not name have their defaults.
     ///

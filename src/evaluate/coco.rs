@@ -1,7 +1,7 @@
 //! Scores any detector's COCO results file against COCO annotations, with pycocotools' twelve metrics.
 
 use crate::data::coco::{self, CocoAnnotations, CocoResult};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::tasks::metrics::boxes::{BoxMetric, BoxSummary, FoundBox, TrueBox};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -100,7 +100,7 @@ impl Places {
                 let message = format!(
                     "results[{index}]: {what} {id} is not among the {known} of {}: is this for another data set, or is it \
                      numbered otherwise?",
-                    annotations.display()
+                    shown(annotations)
                 );
                 Error::data(file, None, message)
             };

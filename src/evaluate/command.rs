@@ -1,13 +1,17 @@
 //! `polyhead evaluate`: evaluates a model on a data set and writes metrics and pictures.
 
 use super::matching::match_tasks;
-use super::{Selection, Settings, TaskResult, counted_as_zero, evaluate, overall, per_class, write_pictures};
-use crate::config::{TrainConfig, check_image_size};
+use super::sources::{self, BySource, SourceResult};
+use super::{Selection, Settings, TaskResult, counted_as_zero, evaluate, overall, per_class};
+use super::{picture_names, write_pictures};
+use crate::config::{TrainConfig, check_image_size, is_of_run};
 use crate::data::{Batch, Broken, Dataset, OpenOptions, Sample, Split, digits};
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
 use crate::model::ModelFile;
+use crate::new_folder::project_of;
 use crate::reading::count_of;
+use crate::replacing;
 use crate::tasks::DecodeOptions;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -53,6 +57,8 @@ pub struct Report {
     pub images: usize,
     /// One result for each task, in the order of the model's card.
     pub results: Vec<TaskResult>,
+    /// The same for each source of a data set that consists of several.
+    pub sources: Vec<SourceResult>,
     /// Images that could not be read. No metric includes them.
     pub broken: Vec<Broken>,
     /// The classes of boxes that were evaluated; empty for all.
@@ -66,8 +72,8 @@ pub struct Report {
 /// Evaluates a weights file on a data set, and writes metrics and pictures on request.
 ///
 /// # Errors
-/// The model or data set cannot be read, the split has no images, the tasks of model and data set differ, or writing
-/// fails.
+/// The model or data set cannot be read, the split has no images, the tasks of model and data set differ, a file
+/// that polyhead did not write would be replaced, or writing fails.
 pub fn command(options: &Options, data: &Path) -> Result<Report> {
     if options.batch == 0 {
         return Err(Error::Usage("--batch 0: expected at least 1".into()));
@@ -102,25 +108,35 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         boxes: options.boxes,
     };
     let mut network = model.start(&options.device)?;
+    let inside = options.out.as_ref().map(|out| out.join("report.json"));
+    let reports: Vec<&PathBuf> = options.json.iter().chain(&inside).collect();
+    // Checked before anything is computed.
+    reports.iter().try_for_each(|report| replacing::check(report, is_report))?;
     if let Some(out) = &options.out {
+        let pictures = card.architecture.tasks.iter().flat_map(|task| picture_names(&task.name));
+        pictures.map(|name| out.join(name)).try_for_each(|picture| replacing::check_picture(&picture))?;
         std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     }
     let shape = [settings.batch, settings.imgsz, settings.imgsz];
     let run = |batch: &Batch| network.forward(shape, &batch.images).map(|all| selected.outputs(all));
-    let (results, broken) = evaluate(card, &samples, &settings, None, run, |_, _| Ok(()))?;
+    let mut by_source = BySource::new(&dataset, card);
+    let (results, broken) = evaluate(card, &samples, &settings, None, run, |sample, predictions| {
+        by_source.add(sample, predictions);
+        Ok(())
+    })?;
     let report = Report {
         model: file,
         data: data.to_path_buf(),
         split,
         images: samples.len() - broken.len(),
         results,
+        sources: by_source.results(),
         broken,
         set_intervals: !card.intervals.iter().all(Vec::is_empty) && is_held_out(options, split, data)?,
         only_classes: selected.classes,
         notes,
     };
-    let inside = options.out.as_ref().map(|out| out.join("report.json"));
-    for json in options.json.iter().chain(&inside) {
+    for json in reports {
         let text = format!("{:#}\n", report.to_json());
         crate::files::write_synced(json, text.as_bytes())?;
     }
@@ -128,6 +144,11 @@ pub fn command(options: &Options, data: &Path) -> Result<Report> {
         write_pictures(out, &report.results)?;
     }
     Ok(report)
+}
+
+/// Whether a file that begins with `start` is a report of `evaluate`.
+fn is_report(start: &str) -> bool {
+    ["\"model\":", "\"split\":", "\"unreadable\":"].iter().all(|key| start.contains(key))
 }
 
 /// The split to judge, `None` for all images, and a note if that is not the validation split although none is named.
@@ -162,7 +183,7 @@ pub fn images_of<'a>(dataset: &'a Dataset, split: Split, data: &Path) -> Result<
         }
         _ => {
             let message =
-                format!("{}: the {} split has no images; name another with --split", data.display(), split.word());
+                format!("{}: the {} split has no images; name another with --split", shown(data), split.word());
             Err(Error::Usage(message))
         }
     }
@@ -190,17 +211,39 @@ pub fn is_own(run: &TrainConfig, data: &Path) -> bool {
     }
 }
 
-/// The configuration of the run that a folder or weights file belongs to, if any.
+/// The configuration of the run that a folder or weights file belongs to, if any. Its project is the folder in which the run lies
+/// now.
 ///
 /// # Errors
-/// There is no model, or the args.yaml was not written by a polyhead run.
+/// There is no model, or the args.yaml in the folder was not written by a polyhead run.
 pub fn run_config(model: &Path) -> Result<Option<TrainConfig>> {
-    ModelFile::locate(model)?;
-    let folder = if model.is_dir() { Some(model) } else { model.parent().and_then(Path::parent) };
-    let Some(args) = folder.map(|f| f.join("args.yaml")).filter(|a| a.is_file()) else {
+    let file = ModelFile::locate(model)?;
+    let Some(folder) = ModelFile::run_folder(model).filter(|folder| folder.join(ARGS).is_file()) else {
         return Ok(None);
     };
-    TrainConfig::read(&args).map(Some)
+    let args = if model.is_dir() { model.join(ARGS) } else { folder.join(ARGS) };
+    let text = crate::files::read(&args).map_err(Error::io("read", &args))?;
+    if !is_of_run(&String::from_utf8_lossy(&text)) {
+        // Weights of another program may lie beside its own args.yaml.
+        return if model.is_dir() { Err(foreign(&args, &file)) } else { Ok(None) };
+    }
+    let mut config = TrainConfig::read(&args)?;
+    let project = project_of(&folder)?;
+    if config.project.canonicalize().ok().as_ref() != Some(&project) {
+        config.project = project;
+    }
+    Ok(Some(config))
+}
+
+/// A run's folder has this file.
+const ARGS: &str = "args.yaml";
+
+fn foreign(args: &Path, weights: &Path) -> Error {
+    let message = format!(
+        "not a run's configuration: no run of polyhead wrote it; to use the weights without it, name {} instead of the folder, and the data set after it",
+        shown(weights)
+    );
+    Error::data(args, None, message)
 }
 
 /// The options to open the data set `given`, or else the run's own. The run's held-out images stay held out, because another draw
@@ -231,7 +274,7 @@ pub fn data_of_run(model: &Path, config: Option<&TrainConfig>) -> Result<PathBuf
         Some(TrainConfig { data: Some(data), .. }) => Ok(data.clone()),
         Some(config) => digits::digits_dataset(&config.shared_folder().join("datasets")),
         None => {
-            Err(Error::Usage(format!("{}: not inside a run's folder, so name the data set after it", model.display())))
+            Err(Error::Usage(format!("{}: not inside a run's folder, so name the data set after it", shown(model))))
         }
     }
 }
@@ -271,7 +314,7 @@ impl Report {
     /// The content of report.json and `--json`.
     pub fn to_json(&self) -> Value {
         let tasks: Map<String, Value> = self.results.iter().map(|r| (r.task.name.clone(), r.to_json())).collect();
-        json!({
+        let mut all = json!({
             "model": self.model.to_string_lossy(),
             "data": self.data.to_string_lossy(),
             "split": self.split.map_or("all", Split::word),
@@ -283,7 +326,11 @@ impl Report {
             "set_intervals": self.set_intervals,
             "version": env!("CARGO_PKG_VERSION"),
             "commit": env!("POLYHEAD_COMMIT"),
-        })
+        });
+        if !self.sources.is_empty() {
+            all["sources"] = sources::to_json(&self.sources);
+        }
+        all
     }
 }
 
@@ -304,6 +351,7 @@ impl std::fmt::Display for Report {
                 writeln!(f, "    {line}")?;
             }
         }
+        f.write_str(&sources::table(&self.sources))?;
         match overall(&self.results) {
             Some(value) => {
                 let judged = self.results.iter().filter(|result| result.fitness().is_some()).count();
@@ -311,7 +359,10 @@ impl std::fmt::Display for Report {
                 let negative = counted_as_zero(&self.results);
                 write!(f, "  overall {value:.3} ({mean}{}{negative})", self.judged_by().join(", "))
             }
-            None => write!(f, "  no labelled image in this split"),
+            None if self.results.iter().all(|result| result.labelled == 0) => {
+                write!(f, "  no labelled image in this split")
+            }
+            None => write!(f, "  no task has a metric on these images"),
         }
     }
 }
@@ -323,11 +374,11 @@ mod tests {
     use crate::tasks::{Label, Task};
 
     #[test]
-    fn the_overall_line_says_that_a_negative_figure_counts_as_0() {
+    fn the_overall_line_says_what_its_figure_is_or_why_there_is_none() {
         let task = Task::new("v", Regress::new(vec!["x".into()]));
-        let overall = |slope: f64| {
+        let overall = |slope: f64, values: &[f64]| {
             let mut metric = task.spec.metric();
-            for value in [0.0, 1.0, 2.0] {
+            for &value in values {
                 let found = Amounts {
                     values: vec![slope * value],
                     units: vec![String::new()].into(),
@@ -337,13 +388,14 @@ mod tests {
                 metric.add(&found, &Label::of(Values::from(&[value][..])));
             }
             let summary = metric.summary();
-            let result = TaskResult { task: task.clone(), labelled: 3, summary, intervals: Vec::new() };
+            let result = TaskResult { task: task.clone(), labelled: values.len(), summary, intervals: Vec::new() };
             let report = Report {
                 model: "m".into(),
                 data: "d".into(),
                 split: Some(Split::Val),
                 images: 3,
                 results: vec![result],
+                sources: Vec::new(),
                 broken: Vec::new(),
                 only_classes: Vec::new(),
                 set_intervals: false,
@@ -351,7 +403,10 @@ mod tests {
             };
             report.to_string().lines().last().unwrap().to_owned()
         };
-        assert_eq!(overall(1.0), "  overall 1.000 (R²)");
-        assert_eq!(overall(-1.0), "  overall 0.000 (R²; a negative R² counts as 0)");
+        assert_eq!(overall(1.0, &[0.0, 1.0, 2.0]), "  overall 1.000 (R²)");
+        assert_eq!(overall(-1.0, &[0.0, 1.0, 2.0]), "  overall 0.000 (R²; a negative R² counts as 0)");
+        // One value has no variance to explain.
+        assert_eq!(overall(1.0, &[1.0]), "  no task has a metric on these images");
+        assert_eq!(overall(1.0, &[]), "  no labelled image in this split");
     }
 }

@@ -1,8 +1,9 @@
 //! Matches the tasks of a data set to those of a model, and names what differs.
 
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::model::Card;
+use crate::reading::list_some;
 use crate::tasks::Task;
 use std::path::Path;
 
@@ -19,7 +20,7 @@ pub fn match_tasks(card: &Card, dataset: &mut Dataset, model: &Path, data: &Path
     let place = |task: &Task| dataset.tasks.iter().position(|own| own.name == task.name && is_same(own, task));
     let places: Vec<Option<usize>> = tasks.iter().map(place).collect();
     let other = |task: &&Task| !tasks.iter().any(|own| own.name == task.name);
-    let others: Vec<String> = dataset.tasks.iter().filter(other).map(described).collect();
+    let others: Vec<String> = dataset.tasks.iter().filter(other).map(Task::described).collect();
     let Some(places) = places.iter().copied().collect::<Option<Vec<usize>>>() else {
         return Err(Error::Usage(refusal(tasks, &dataset.tasks, &others, [model, data])));
     };
@@ -29,7 +30,12 @@ pub fn match_tasks(card: &Card, dataset: &mut Dataset, model: &Path, data: &Path
         }
     }
     dataset.tasks.clone_from(tasks);
-    let note = || format!("tasks of the data set that the model does not have are not evaluated: {}", listed(&others));
+    let note = || {
+        format!(
+            "tasks of the data set that the model does not have are not evaluated: {}",
+            list_some(&others, MOST_NAMES)
+        )
+    };
     Ok(if others.is_empty() { Vec::new() } else { vec![note()] })
 }
 
@@ -40,12 +46,12 @@ fn is_same(a: &Task, b: &Task) -> bool {
 fn refusal(tasks: &[Task], found: &[Task], others: &[String], [model, data]: [&Path; 2]) -> String {
     let mut differences: Vec<String> = Vec::new();
     let absent = |task: &&Task| !found.iter().any(|own| own.name == task.name);
-    let absent: Vec<String> = tasks.iter().filter(absent).map(described).collect();
+    let absent: Vec<String> = tasks.iter().filter(absent).map(Task::described).collect();
     if !absent.is_empty() {
-        differences.push(format!("only the model has {}", listed(&absent)));
+        differences.push(format!("only the model has {}", list_some(&absent, MOST_NAMES)));
     }
     if !others.is_empty() {
-        differences.push(format!("only the data set has {}", listed(others)));
+        differences.push(format!("only the data set has {}", list_some(others, MOST_NAMES)));
     }
     let mut same: Vec<&str> = Vec::new();
     for task in tasks {
@@ -61,7 +67,7 @@ fn refusal(tasks: &[Task], found: &[Task], others: &[String], [model, data]: [&P
         }
         false => format!("give another data set, or evaluate what is the same with --tasks {}", same.join(",")),
     };
-    format!("{} does not fit the model {}: {}; {advice}", data.display(), model.display(), differences.join("; "))
+    format!("{} does not fit the model {}: {}; {advice}", shown(data), shown(model), differences.join("; "))
 }
 
 /// The difference between a task of the model and the data set's task of the same name.
@@ -81,7 +87,8 @@ fn difference(task: &Task, found: &Task) -> String {
     let [only_model, only_data] = [missing(other, own), missing(own, other)];
     let sides = [(only_model, "model"), (only_data, "data set")];
     let sides = sides.iter().filter(|(names, _)| !names.is_empty());
-    let sides: Vec<String> = sides.map(|(names, side)| format!("only the {side} has {}", listed(names))).collect();
+    let sides: Vec<String> =
+        sides.map(|(names, side)| format!("only the {side} has {}", list_some(names, MOST_NAMES))).collect();
     if !sides.is_empty() {
         return format!("of the {noun} of `{name}`, {}", sides.join(", and "));
     }
@@ -91,17 +98,6 @@ fn difference(task: &Task, found: &Task) -> String {
         ),
         None => format!("`{name}` has {} {noun} in the model and {} in the data set", own.len(), other.len()),
     }
-}
-
-/// The first few of the names, with the number of the others.
-fn listed(names: &[String]) -> String {
-    let (shown, more) = (names.iter().take(MOST_NAMES), names.len().saturating_sub(MOST_NAMES));
-    let shown = shown.cloned().collect::<Vec<_>>().join(", ");
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
-}
-
-fn described(task: &Task) -> String {
-    format!("`{}` ({})", task.name, task.kind_word())
 }
 
 #[cfg(test)]
@@ -127,7 +123,7 @@ mod tests {
         );
         assert_eq!(
             said("car bus man 1 2 3 4 5 6 7"),
-            "of the classes of `o`, only the data set has `1`, `2`, `3`, `4`, `5` and 2 more"
+            "of the classes of `o`, only the data set has `1`, `2`, `3`, `4`, `5`, …"
         );
         assert_eq!(
             said("car man bus"),
@@ -159,7 +155,7 @@ mod tests {
             "d does not fit the model m: only the model has `c` (classification); of the classes of `b`, only the model has `y`, and \
              only the data set has `z`; give another data set, or evaluate what is the same with --tasks a"
         );
-        let other = [described(&kind("q", "x y"))];
+        let other = [Task::described(&kind("q", "x y"))];
         assert_eq!(
             sentence(&[kind("a", "x y")], &[kind("q", "x y")], &other),
             "d does not fit the model m: only the model has `a` (classification); only the data set has `q` (classification); expected a \

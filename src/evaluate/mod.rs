@@ -7,12 +7,14 @@ mod matching;
 mod per_class;
 mod pictures;
 mod selection;
+mod sources;
 mod validation;
 
 pub use coco::{CocoReport, score_coco};
 pub use command::{Options, Report, command, data_of_run, images_of, is_own, open_options, run_config};
 pub use pictures::{file_name, picture_names, write_pictures};
 pub use selection::{Selected, Selection};
+pub use sources::SourceResult;
 pub use validation::{Validation, validate};
 
 use crate::data::images::cache::Cache;

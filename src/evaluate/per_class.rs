@@ -37,6 +37,9 @@ pub(super) fn table(result: &TaskResult) -> String {
         // The sort is stable, so classes with equal rank keep their order.
         rows.sort_by(|a, b| a.rank.partial_cmp(&b.rank).unwrap_or(Ordering::Equal));
         rows.truncate(WORST_ROWS);
+        if rows.is_empty() {
+            return text;
+        }
         text = format!("    the {} worst of {all} classes by {rank} (--json and --out write all)\n", rows.len());
     }
     let names: Vec<String> = rows.iter().map(|row| cut(&one_line(row.class))).collect();
@@ -104,6 +107,13 @@ mod tests {
         let names: Vec<&str> = rows[2..].iter().map(|r| r.split(' ').next().unwrap()).collect();
         assert_eq!(names, ["c3", "c4", "c0", "c1", "c2"]);
         assert!(super::table(&result(6, 0)).is_empty());
+        // Images without an object have no class to rank.
+        let task = Task::new("cells", Detect::new((0..25).map(|c| format!("c{c}")).collect()));
+        let mut metric = task.spec.metric();
+        let nothing = crate::tasks::Boxes::default();
+        metric.add(&FoundBoxes { classes: task.classes().into(), boxes: Vec::new() }, &Label::of(nothing));
+        let result = TaskResult { task, labelled: 1, summary: metric.summary(), intervals: Vec::new() };
+        assert_eq!(super::table(&result), "");
     }
 
     #[test]

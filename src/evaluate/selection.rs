@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::model::Card;
 use crate::reading::{did_you_mean, list_some};
-use crate::tasks::HeadOutput;
+use crate::tasks::{HeadOutput, Task};
 
 /// A message lists at most this many names.
 const MOST_NAMES: usize = 50;
@@ -61,8 +61,7 @@ impl Selection {
             known.extend(new);
         }
         if detections == 0 {
-            let names: Vec<String> =
-                tasks.iter().map(|task| format!("`{}` ({})", task.name, task.kind_word())).collect();
+            let names: Vec<String> = tasks.iter().map(Task::described).collect();
             return Err(Error::Usage(format!(
                 "--only-classes selects boxes, and {} finds none: leave it out",
                 names.join(", ")
@@ -142,7 +141,6 @@ fn pick(flag: &str, what: &str, words: &[String], known: &[&str], numbers: Numbe
 mod tests {
     use super::*;
     use crate::model::{Architecture, Backbone};
-    use crate::tasks::Task;
     use crate::tasks::classify::Classify;
     use crate::tasks::detect::Detect;
 

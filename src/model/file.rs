@@ -4,7 +4,7 @@ use super::card::Card;
 use super::library::Model;
 use super::weights::{self, Tensors};
 use super::{init, published};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::executor::{DeviceChoice, Executor, ParameterSet, Store};
 use crate::ir::{Graph, Mode};
 use std::collections::HashMap;
@@ -19,6 +19,8 @@ pub struct ModelFile {
     pub tensors: Tensors,
     /// Notes for the user on choices that were made in reading the file.
     pub notes: Vec<String>,
+    /// The file that it was read from, for messages; `None` for a network that was made here.
+    pub path: Option<PathBuf>,
 }
 
 impl ModelFile {
@@ -33,12 +35,12 @@ impl ModelFile {
         match file.metadata.get(Card::KEY) {
             Some(_) if classes.is_some() => Err(Error::Usage(format!(
                 "--classes is for a plain ResNet file; {} carries its own class names: leave --classes out",
-                path.display()
+                shown(path)
             ))),
             Some(text) => {
                 let card = Card::from_json(text, path)?;
                 let notes = file.notes.into_iter().chain(stands_in_for_best(path)).collect();
-                Ok(ModelFile { card, tensors: prediction_tensors(file.tensors), notes })
+                Ok(ModelFile { card, tensors: prediction_tensors(file.tensors), notes, path: Some(path.to_path_buf()) })
             }
             None => published::plain_classifier(file, path, classes),
         }
@@ -57,9 +59,21 @@ impl ModelFile {
         candidates.into_iter().find(|c| c.is_file()).ok_or_else(|| {
             Error::Usage(format!(
                 "{}: expected a weights file, or a run's folder with weights/best.safetensors or weights/last.safetensors",
-                path.display()
+                shown(path)
             ))
         })
+    }
+
+    /// The folder of the run that the model at `path` belongs to, as a whole path: `path` itself if it is a folder, or the one whose
+    /// `weights` holds the file; `None` if the file lies elsewhere.
+    pub fn run_folder(path: &Path) -> Option<PathBuf> {
+        // The path may be a bare file name, without the folders that tell.
+        let whole = std::path::absolute(path).ok()?;
+        if path.is_dir() {
+            return Some(whole);
+        }
+        let weights = whole.parent().filter(|folder| folder.ends_with("weights"))?;
+        weights.parent().map(Path::to_path_buf)
     }
 
     /// An untrained network with the initial parameters that training with this seed uses.
@@ -68,7 +82,7 @@ impl ModelFile {
     /// The card's network cannot be built.
     pub fn untrained(card: Card, seed: u64) -> Result<ModelFile> {
         let graph = evaluation_graph(&card)?;
-        let mut store = Store::new(&graph.parameters, &graph.buffers);
+        let mut store = Store::new(&graph.parameters, &graph.buffers)?;
         init::initialise(&mut store, seed);
         ModelFile::of_store(card, &store, ParameterSet::Current)
     }
@@ -80,7 +94,7 @@ impl ModelFile {
     pub fn of_store(card: Card, store: &Store, set: ParameterSet) -> Result<ModelFile> {
         let mut tensors = weights::export_parameters(store, weights::Slot::Set(set), "")?;
         tensors.append(&mut weights::export_buffers(store, set, "")?);
-        Ok(ModelFile { card, tensors, notes: Vec::new() })
+        Ok(ModelFile { card, tensors, notes: Vec::new(), path: None })
     }
 
     /// Writes the file under another name and renames it, so that an older file stays complete until then.
@@ -96,8 +110,11 @@ impl ModelFile {
     /// # Errors
     /// The device is not available, or tensors are missing or have another shape than the card says.
     pub fn start(&self, device: &DeviceChoice) -> Result<Model> {
-        let graph = evaluation_graph(&self.card)?;
-        self.check(&graph)?;
+        let checked = evaluation_graph(&self.card).and_then(|graph| self.check(&graph).map(|()| graph));
+        let graph = checked.map_err(|error| match &self.path {
+            Some(path) => Error::checkpoint(path, error.reason()),
+            None => error,
+        })?;
         let mut executor = Executor::new(device, &graph.parameters, &graph.buffers)?;
         executor.edit_store(|store| self.fill(store))??;
         Ok(Model::new(self.card.clone(), executor))
@@ -134,8 +151,9 @@ impl ModelFile {
 
 /// A note if the file is the `last` of a run that has no `best`.
 fn stands_in_for_best(path: &Path) -> Option<String> {
-    let is_last = path.ends_with("weights/last.safetensors") && !path.with_file_name("best.safetensors").exists();
-    is_last.then(|| format!("{}: the run has no best.safetensors, so its last weights are used", path.display()))
+    let is_of_run = ModelFile::run_folder(path).is_some_and(|_| path.is_file());
+    let is_last = is_of_run && path.ends_with("last.safetensors") && !path.with_file_name("best.safetensors").exists();
+    is_last.then(|| format!("{}: the run has no best.safetensors, so its last weights are used", shown(path)))
 }
 
 /// A graph with all of the network's parameters.

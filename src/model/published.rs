@@ -5,7 +5,7 @@ use super::card::{Card, Framing};
 use super::file::{ModelFile, evaluation_graph};
 use super::weights::{self, StateFile, Tensors};
 use super::{Architecture, Backbone};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::tasks::classifier;
 use std::path::Path;
 
@@ -83,7 +83,7 @@ pub(super) fn plain_classifier(mut file: StateFile, path: &Path, names: Option<V
         return Err(Error::Usage(format!(
             "--classes names {} classes and {} has {count}: give one name per line, in the order of the outputs",
             classes.len(),
-            path.display()
+            shown(path)
         )));
     }
     let task = classifier("class", classes);
@@ -92,7 +92,7 @@ pub(super) fn plain_classifier(mut file: StateFile, path: &Path, names: Option<V
     let mut card = Card::new(Architecture::new(backbone, vec![task], 224, 0.0), 224);
     card.framing = Framing::ResizeCenterCrop;
     check_variant(&card, &tensors, path)?;
-    Ok(ModelFile { card, tensors, notes: file.notes })
+    Ok(ModelFile { card, tensors, notes: file.notes, path: Some(path.to_path_buf()) })
 }
 
 /// Refuses a variant of a ResNet, such as ResNeXt or one with squeeze-and-excitation. Its answers would be those of another network

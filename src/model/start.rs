@@ -174,7 +174,10 @@ fn match_head(store: &Store, before: &Task, (index, task): (usize, &Task), tenso
         }
     }
     if then == now {
-        return Ok(Head::Same);
+        return Ok(match other_units(before, task) {
+            None => Head::Same,
+            Some(note) => Head::Renamed(format!("{name}: {note}")),
+        });
     }
     tensors.extend(ordered);
     Ok(Head::Renamed(format!("{name}: {}", continued(then, now, noun))))
@@ -203,6 +206,18 @@ fn by_output(
     Tensor::from_vec(values, initial.dims(), &Device::Cpu).map_err(of_candle)
 }
 
+/// Says which units differ, if columns continue whose values were measured in another one.
+fn other_units(before: &Task, now: &Task) -> Option<String> {
+    let (columns, then, now) = (now.spec.columns()?, before.spec.units()?, now.spec.units()?);
+    let named = |unit: &str| if unit.is_empty() { "none".to_owned() } else { format!("`{unit}`") };
+    let (column, (old, new)) = columns.iter().zip(then.iter().zip(now)).find(|(_, (old, new))| old != new)?;
+    Some(format!(
+        "the unit of `{column}` is {} and was {} in the file: its head continues, and learns the values in the new unit",
+        named(new),
+        named(old)
+    ))
+}
+
 /// Says which outputs continue by name, which are new and which are gone.
 fn continued(then: &[String], now: &[String], noun: &str) -> String {
     let only = |names: &[String], others: &[String], there: bool| -> Vec<String> {
@@ -210,10 +225,10 @@ fn continued(then: &[String], now: &[String], noun: &str) -> String {
     };
     let (both, new, gone) = (only(now, then, true), only(now, then, false), only(then, now, false));
     if new.is_empty() && gone.is_empty() {
-        return format!("all {} {noun} continue by name; their order in the file is another", now.len());
+        return format!("all {} {noun} continue by name; the file has them in another order", now.len());
     }
     let mut said = match both.is_empty() {
-        true => format!("none of {} {noun} continues by name", now.len()),
+        true => format!("none of the {} {noun} has the same name in the file", now.len()),
         false => format!("{} of {} {noun} continue by name ({})", both.len(), now.len(), list_some(&both, SHOWN)),
     };
     for (word, names) in [("new", new), ("gone", gone)] {

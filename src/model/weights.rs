@@ -235,7 +235,8 @@ pub fn export_buffers(store: &Store, set: ParameterSet, prefix: &str) -> Result<
     Ok(tensors)
 }
 
-/// Copies one of the vectors of all parameters from tensors named `prefix` + name.
+/// Copies one of the vectors of all parameters from tensors named `prefix` + name. Returns the names of the parameters that have no
+/// tensor, which stay as they are.
 ///
 /// # Errors
 /// A tensor has another shape than the model's.
@@ -253,7 +254,7 @@ pub fn import_parameters(store: &mut Store, which: Slot, tensors: &Tensors, pref
     Ok(missing)
 }
 
-/// Copies running statistics from tensors named `prefix` + name.
+/// Copies running statistics from tensors named `prefix` + name. Returns the names of those that have no tensor, which stay as they are.
 ///
 /// # Errors
 /// A tensor has another shape than the model's.

@@ -43,13 +43,16 @@ impl HighestScores {
     pub fn remarks(&self, tasks: &[Task], threshold: f32) -> Vec<String> {
         let open = self.tasks.iter().zip(tasks).filter(|(state, _)| !state.is_done.load(Ordering::Relaxed));
         let sentence = |(state, task): (&Highest, &Task)| {
-            let highest = f64::from(f32::from_bits(state.bits.load(Ordering::Relaxed)));
-            format!(
-                "{}: no box has a score above --conf {threshold}; the highest score is {}: lower --conf to see boxes",
-                task.name,
-                significant(highest)
-            )
+            let highest = f32::from_bits(state.bits.load(Ordering::Relaxed));
+            // A box above the threshold may be missing for another reason, which the flag would not change.
+            (highest <= threshold).then(|| {
+                format!(
+                    "{}: no box has a score above --conf {threshold}; the highest score is {}: lower --conf to see boxes",
+                    task.name,
+                    significant(f64::from(highest))
+                )
+            })
         };
-        open.map(sentence).collect()
+        open.filter_map(sentence).collect()
     }
 }

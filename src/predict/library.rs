@@ -5,6 +5,7 @@ use super::image_processor::ImageProcessor;
 use crate::config::check_image_size;
 use crate::data::Image;
 use crate::data::images::decode::decode;
+use crate::device::cpu::memory::zeroed_bytes;
 use crate::error::{Error, Result};
 use crate::model::{Model, rgb_bytes};
 use crate::tasks::{DecodeOptions, Prediction};
@@ -124,7 +125,8 @@ impl Model {
         start_shared_pool()?;
         let card = self.card().clone();
         let processor = ImageProcessor::new(&card, settings.image_size, settings.boxes);
-        let mut canvas = vec![0; batch * processor.image_bytes()];
+        let all = batch.saturating_mul(processor.image_bytes());
+        let mut canvas = zeroed_bytes(all, "the images of a batch", "use a smaller batch or image size")?;
         let places = canvas.par_chunks_exact_mut(processor.image_bytes()).zip(images);
         let geometries: Vec<_> = places.map(|(canvas, image)| processor.draw(image, canvas)).collect();
         let outputs = self.forward(processor.shape(batch), &canvas)?;

@@ -1,6 +1,6 @@
 //! Reads a list of paths as it arrives: one per line, or each ended by NUL.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -43,10 +43,9 @@ impl List {
         };
         match open()?.read()? {
             Some(_) => open(),
-            None => Err(Error::Usage(format!(
-                "{}: no images: expected a list of image files, one per line",
-                path.display()
-            ))),
+            None => {
+                Err(Error::Usage(format!("{}: no images: expected a list of image files, one per line", shown(path))))
+            }
         }
     }
 
@@ -113,7 +112,7 @@ impl List {
 
     fn error(&self, message: &str) -> Error {
         Error::Usage(match &self.file {
-            Some(file) => format!("{}:{}: {message}", file.display(), self.line),
+            Some(file) => format!("{}:{}: {message}", shown(file), self.line),
             None => format!("standard input, path {}: {message}", self.line),
         })
     }

@@ -28,6 +28,7 @@ pub use sources::LIST;
 
 use crate::config::check_image_size;
 use crate::data::{Dataset, Split};
+use crate::device::cpu::memory::zeroed_bytes;
 use crate::draw::PictureFormat;
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Selected, Selection};
@@ -42,6 +43,7 @@ use picture::Pictures;
 use pipeline::{Computing, Plan, Writing, answer_all};
 use sources::Sources;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -53,7 +55,7 @@ pub struct Options {
     /// A run's folder or a file of weights.
     pub model: PathBuf,
     /// Files, folders, globs, list files and [`LIST`]; with a `split` at most one, a data set.
-    pub sources: Vec<String>,
+    pub sources: Vec<OsString>,
     /// Predicts the images of this split of a data set, by default that of the model's run.
     pub split: Option<Split>,
     /// The list behind [`LIST`].
@@ -90,6 +92,8 @@ pub struct Options {
 pub enum Event<'a> {
     /// The number of images whose line has been written.
     Lines(u64),
+    /// A sentence about a file that an earlier prediction left and that is removed.
+    Removed(&'a str),
     /// An unreadable image, with the reason.
     Broken(&'a str),
     /// After an error: a file with the predictions made so far.
@@ -156,6 +160,11 @@ impl Opened {
 /// The sources contain no image, or the model or another file cannot be loaded.
 pub fn open(mut options: Options) -> Result<Opened> {
     check(&options)?;
+    if options.split.is_some() && options.list.is_some() && !options.sources.iter().any(|source| source == LIST) {
+        return Err(Error::Usage(
+            "--null is for a list on standard input, which --split does not read: leave it out".into(),
+        ));
+    }
     let sources = match options.split {
         Some(split) => split_of(&options, split)?,
         None => Sources::open(&options.sources, options.list.take())?,
@@ -220,6 +229,7 @@ pub fn predict(opened: Opened, interrupt: &AtomicBool, mut events: impl FnMut(Ev
         }
     }
     let mut outputs = Outputs::create(target, &sheets)?;
+    outputs.removed.iter().for_each(|removed| events(Event::Removed(removed)));
     let mut tally = Tally::new(options.max_broken);
     let workers = options.workers.max(1);
     // One batch computes while the next is decoded; each worker has one image in progress and one waiting.
@@ -315,7 +325,7 @@ impl Computing for Network<'_> {
             if let (Some(total), true) = (total, self.known) {
                 self.shape[0] = self.shape[0].min(total as usize);
             }
-            self.canvas = vec![0; self.shape[0] * image_bytes];
+            self.canvas = zeroed_bytes(self.shape[0] * image_bytes, "the images of a batch", workers::ADVICE)?;
         }
         let (images, rest) = self.canvas.split_at_mut(batch.len() * image_bytes);
         for (to, ready) in images.chunks_exact_mut(image_bytes).zip(batch) {

@@ -49,13 +49,20 @@ fn is_same(a: &Path, b: &Path) -> bool {
     matches!((archives::canonicalize(a), archives::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// A listed path as a path below the output folder: relative to the root or to the working directory, with `..` as
-/// `__`.
+/// A listed path as a path below the output folder, with `..` as `__` and the root as `_`. A name of underscores only gets two
+/// more, so that no two paths become one.
 pub fn mirrored(path: &Path) -> PathBuf {
     let parts = path.components().filter_map(|part| match part {
+        Component::Normal(name) if name.as_encoded_bytes().iter().all(|&byte| byte == b'_') => {
+            let mut longer = name.to_owned();
+            longer.push("__");
+            Some(longer)
+        }
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some(OsString::from("__")),
-        _ => None,
+        Component::RootDir => Some(OsString::from("_")),
+        Component::Prefix(drive) => Some(drive.as_os_str().to_string_lossy().replace([':', '\\'], "_").into()),
+        Component::CurDir => None,
     });
     parts.collect()
 }
@@ -103,4 +110,19 @@ pub fn overwritten(what: &Path) -> Error {
         "{} would be overwritten by an annotated picture: give another folder to --out, or --no-images",
         shown(what)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_listed_paths_have_one_name() {
+        let paths =
+            ["/a/b.png", "a/b.png", "../b.png", "__/b.png", "____/b.png", "_/b.png", "/b.png", "b.png", "a/../b.png"];
+        let names: Vec<PathBuf> = paths.iter().map(|path| mirrored(Path::new(path))).collect();
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), paths.len(), "{names:?}");
+        assert_eq!(mirrored(Path::new("./a//b_/c.png")), Path::new("a/b_/c.png"));
+        assert_eq!(names[..3], ["_/a/b.png", "a/b.png", "__/b.png"].map(PathBuf::from));
+    }
 }

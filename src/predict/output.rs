@@ -6,6 +6,7 @@ use crate::data::{self, Own};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::new_folder;
+use crate::replacing;
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub enum Target {
 /// One growing file per sheet.
 pub struct Outputs {
     growing: Vec<Growing>,
+    /// A sentence about each unfinished file of a killed process that was removed.
+    pub removed: Vec<String>,
 }
 
 struct Growing {
@@ -106,7 +109,7 @@ impl Outputs {
     /// Creates all files; an older file of the same name stays until [`Outputs::finish`].
     ///
     /// # Errors
-    /// A file cannot be created.
+    /// A file cannot be created, or would replace one that polyhead did not write.
     pub fn create(target: Target, sheets: &[Sheet]) -> Result<Outputs> {
         let begin = |sheet: &Sheet, place: Place| -> Result<Growing> {
             let waiting = sheet.opening()?.into_bytes();
@@ -115,20 +118,21 @@ impl Outputs {
         let folder = match target {
             Target::Lines(stream) => {
                 let growing = sheets.iter().zip([stream]).map(|(sheet, to)| begin(sheet, Place::Stream(to)));
-                return Ok(Outputs { growing: growing.collect::<Result<_>>()? });
+                return Ok(Outputs { growing: growing.collect::<Result<_>>()?, removed: Vec::new() });
             }
             Target::Folder(folder) => folder,
         };
         let open = |sheet: &Sheet| {
             let path = folder.join(&sheet.file);
+            replacing::check(&path, |start| sheet.has_written(start))?;
             // A unique name, so that two processes with the same folder do not write into each other's files.
-            let aside = files::beside(&path).and_then(|aside| aside.keep().map_err(|e| e.error));
-            let (file, kept) = aside.map_err(Error::io("write", &path))?;
+            let (file, kept) = files::beside_locked(&path).map_err(Error::io("write", &path))?;
             // Keeps the path as given, because `kept` is absolute.
             let aside = path.with_file_name(kept.file_name().unwrap_or_default());
             begin(sheet, Place::File { file, aside, path, written: 0 })
         };
-        let mut outputs = Outputs { growing: Vec::new() };
+        let removed = sheets.iter().flat_map(|sheet| files::remove_left_beside(&folder.join(&sheet.file))).collect();
+        let mut outputs = Outputs { growing: Vec::new(), removed };
         for sheet in sheets {
             match open(sheet) {
                 Ok(growing) => outputs.growing.push(growing),
@@ -180,9 +184,11 @@ impl Outputs {
             }
         }
         let mut paths = Vec::new();
-        for growing in &self.growing {
-            if let Place::File { aside, path, .. } = &growing.place {
-                std::fs::rename(aside, path).map_err(Error::io("write", path))?;
+        for growing in &mut self.growing {
+            if let Place::File { aside, path, .. } = &mut growing.place {
+                std::fs::rename(&*aside, &*path).map_err(Error::io("write", &*path))?;
+                // If a later file cannot get its name, the predictions of this one are here.
+                aside.clone_from(path);
                 paths.push(path.clone());
             }
         }
@@ -198,13 +204,12 @@ impl Outputs {
     /// Removes the files so far; older files stay.
     pub fn discard(&mut self) {
         for growing in &self.growing {
-            if let Place::File { aside, .. } = &growing.place {
-                let _ = std::fs::remove_file(aside);
-            }
+            growing.remove();
         }
     }
 
-    /// After an error: keeps the pieces so far under the temporary name, and returns the paths.
+    /// After an error: keeps the pieces so far, and returns the paths. Their names end in `.unfinished`, which tells them from the
+    /// files of a killed process, which nobody was told of.
     pub fn abandon(&mut self) -> Vec<PathBuf> {
         let mut kept = Vec::new();
         for growing in &mut self.growing {
@@ -212,9 +217,13 @@ impl Outputs {
             let _ = growing.flush();
             if let Place::File { aside, written, .. } = &growing.place {
                 if growing.pieces > 0 && *written > 0 {
-                    kept.push(aside.clone());
+                    let named = aside.with_extension("unfinished");
+                    kept.push(match std::fs::rename(aside, &named) {
+                        Ok(()) => named,
+                        Err(_) => aside.clone(),
+                    });
                 } else {
-                    let _ = std::fs::remove_file(aside);
+                    growing.remove();
                 }
             }
         }
@@ -223,6 +232,15 @@ impl Outputs {
 }
 
 impl Growing {
+    /// Removes the temporary file, unless it has got its name.
+    fn remove(&self) {
+        if let Place::File { aside, path, .. } = &self.place
+            && aside != path
+        {
+            let _ = std::fs::remove_file(aside);
+        }
+    }
+
     fn flush(&mut self) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {

@@ -4,8 +4,9 @@ use super::names::{ProtectedImages, overwritten};
 use super::sources::Found;
 use crate::data::Image;
 use crate::draw::{self, Canvas, LabelledFrame, PictureFormat};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::reading::count_of;
+use crate::replacing;
 use crate::tasks::{Prediction, Task};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -67,7 +68,7 @@ impl Pictures {
     /// Writes the picture of an image.
     ///
     /// # Errors
-    /// It would overwrite an image, or writing fails.
+    /// It would overwrite an image or a file that polyhead did not write, or writing fails.
     pub fn write(&self, image: &Found, canvas: &Canvas) -> Result<()> {
         let format = if self.format.fits(canvas) { self.format } else { PictureFormat::Png };
         let picture = self.folder.join(image.name.with_ending(&image.path, format.ending()));
@@ -76,6 +77,7 @@ impl Pictures {
         if picture.canonicalize().is_ok_and(|there| image.path.canonicalize().is_ok_and(|own| own == there)) {
             return Err(overwritten(&picture));
         }
+        replacing::check_picture(&picture)?;
         if let Some(folder) = picture.parent() {
             std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
@@ -85,8 +87,8 @@ impl Pictures {
         }
         for other in PictureFormat::ALL.into_iter().filter(|other| *other != format) {
             let older = picture.with_extension(other.ending());
-            // A file that is one of the images is no picture.
-            if older.is_file() && self.protected.check(&older).is_ok() {
+            // A file that is one of the images was not left by an earlier prediction, even if polyhead drew it.
+            if draw::is_own_picture(&older) && self.protected.check(&older).is_ok() {
                 Counted::add(&self.older, &older);
             }
         }
@@ -97,7 +99,7 @@ impl Pictures {
     pub fn remarks(&self) -> Vec<String> {
         let sentence = |counted: &Mutex<Counted>, of: &dyn Fn(&str, String) -> String| {
             let counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = counted.first.as_ref()?.display().to_string();
+            let first = shown(counted.first.as_ref()?);
             Some(of(&count_of(counted.count, "picture"), first))
         };
         let [older, too_large] = [&self.older, &self.too_large];

@@ -6,10 +6,12 @@ use super::names::{Given, Name, ProtectedImages, mirrored, overwritten};
 use super::walk::{Walk, Wanted, parse_glob};
 use crate::archives;
 use crate::data::walk;
-use crate::draw::PictureFormat;
-use crate::error::{Error, Result};
+use crate::draw::{self, PictureFormat};
+use crate::error::{Error, Result, shown};
 use crate::files;
+use crate::reading::did_you_mean_path;
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// An image to predict for.
@@ -63,7 +65,7 @@ impl Sources {
     ///
     /// # Errors
     /// A source contains no image.
-    pub fn open(words: &[String], list: Option<List>) -> Result<Sources> {
+    pub fn open(words: &[OsString], list: Option<List>) -> Result<Sources> {
         let (mut given, mut list) = (Given::default(), list);
         let mut left = VecDeque::new();
         for word in words {
@@ -82,29 +84,29 @@ impl Sources {
                 archives::check(path)?;
                 let images = walk(path)?;
                 if images.is_empty() {
-                    return Err(Error::Usage(format!("{word}: no images found in this archive")));
+                    return Err(Error::Usage(format!("{}: no images found in this archive", shown(Path::new(word)))));
                 }
                 let base = base(Path::new(path.file_stem().unwrap_or_default()));
                 Source::Images { images: images.into_iter(), root: path.to_path_buf(), base }
             } else if path.is_file()
                 && let Some(what) = archives::other_kind(path)
             {
-                return Err(Error::Usage(format!("{word}: {what}")));
+                return Err(Error::Usage(format!("{}: {what}", shown(Path::new(word)))));
             } else if path.is_file() && has_ending(path, &["txt"]) {
                 Source::List { list: List::open(path)?, base: base(Path::new(path.file_stem().unwrap_or_default())) }
             } else if path.is_file() && has_ending(path, &["yaml", "yml"]) {
                 let message = "is not an image; for the images of a data set, name one of its splits with --split";
-                return Err(Error::Usage(format!("{word}: {message}")));
+                return Err(Error::Usage(format!("{}: {message}", shown(path))));
             } else if path.is_file() {
                 let stem = path.file_stem().unwrap_or_default().to_string_lossy();
                 Source::File { path: path.to_path_buf(), name: given.name(&stem) }
             } else {
-                let (root, wanted) = parse_glob(word)?;
+                let (root, wanted) = parse_glob(path)?;
                 let base = base(&root);
                 Source::Tree { root, wanted, base }
             });
             if let Some(Source::Tree { root, wanted, .. }) = left.back() {
-                check_tree(word, root, wanted)?;
+                check_tree(path, root, wanted)?;
             }
         }
         if list.is_some() {
@@ -119,8 +121,30 @@ impl Sources {
     }
 
     /// Excludes the output folder from the walk.
+    ///
+    /// # Errors
+    /// It is among the images, and holds images itself that would be left out.
     pub fn leave_out(&mut self, out: &Path) -> Result<()> {
-        self.left_out = Some(out.canonicalize().map_err(Error::io("find", out))?);
+        let at = out.canonicalize().map_err(Error::io("find", out))?;
+        let is_around = |source: &Source| match source {
+            Source::Tree { root, .. } => {
+                or_here(root).canonicalize().is_ok_and(|root| at != root && at.starts_with(root))
+            }
+            Source::File { .. } | Source::List { .. } | Source::Images { .. } => false,
+        };
+        if self.left.iter().any(is_around) {
+            for image in Walk::new(out, &Wanted::Images, None) {
+                let image = image?;
+                if !draw::is_own_picture(&image) {
+                    return Err(Error::Usage(format!(
+                        "--out {}: this folder is among the images and holds others, such as {}, which would be left out: give another folder",
+                        shown(out),
+                        shown(&image)
+                    )));
+                }
+            }
+        }
+        self.left_out = Some(at);
         Ok(())
     }
 
@@ -137,7 +161,8 @@ impl Sources {
                 Source::File { path, .. } => drop(protected.files.insert(canonical(path)?)),
                 Source::Tree { root, base, .. } => {
                     let root = canonical(or_here(root))?;
-                    if out.join(base).canonicalize().is_ok_and(|pictures| pictures == root) {
+                    let below = out.join(base).canonicalize();
+                    if at == root || below.is_ok_and(|pictures| pictures == root) {
                         return Err(overwritten(&root));
                     }
                     // An output folder below the images is excluded from the walk, so nothing in it is an input image.
@@ -230,19 +255,21 @@ fn folder_name(folder: &Path) -> String {
     own.or_else(found).unwrap_or_else(|| "images".into())
 }
 
-fn check_tree(word: &str, root: &Path, wanted: &Wanted) -> Result<()> {
+fn check_tree(word: &Path, root: &Path, wanted: &Wanted) -> Result<()> {
     let folder = or_here(root);
     let fixed = matches!(wanted, Wanted::Matching(parts) if parts.is_empty());
     if folder.is_dir() && !fixed && Walk::new(root, wanted, None).next().transpose()?.is_some() {
         return Ok(());
     }
-    let is_pattern = word.contains(['*', '?', '[']);
-    let problem = match files::endless(Path::new(word)) {
+    let is_pattern = word.to_string_lossy().contains(['*', '?', '[']);
+    let problem = match files::endless(word) {
         Some(what) => &format!("this is {what}, not an image"),
-        None if is_pattern || Path::new(word).exists() => "no images found",
+        None if is_pattern || word.exists() => "no images found",
         None => "does not exist",
     };
+    let meant = if problem == "does not exist" { did_you_mean_path(word) } else { String::new() };
     Err(Error::Usage(format!(
-        "{word}: {problem}; name image files, folders with images, a .txt file with a list of them, or a glob in quotes"
+        "{}: {problem}; name image files, folders with images, a .txt file with a list of them, or a glob in quotes{meant}",
+        shown(word)
     )))
 }

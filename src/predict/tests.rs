@@ -199,6 +199,28 @@ fn a_panic_ends_the_run() {
     });
 }
 
+/// The first file gets its name, and the second cannot.
+#[test]
+fn predictions_are_kept_under_the_names_that_their_files_have() {
+    let folder = std::env::temp_dir().join(format!("polyhead-half-named-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let classes = crate::tasks::classify::Classify::new(vec!["a".into(), "b".into()]);
+    let tasks = [crate::tasks::Task::new("kind", classes)];
+    let sheets = sheets(&[Format::Jsonl, Format::Csv], &tasks, None).unwrap();
+    for pieces in [["line\n", "row\n"], ["", ""]] {
+        let mut outputs = Outputs::create(Target::Folder(folder.clone()), &sheets).unwrap();
+        outputs.add(&pieces.map(str::to_owned)).unwrap();
+        std::fs::create_dir(folder.join("predictions.csv")).unwrap();
+        assert!(outputs.finish().is_err());
+        let kept = outputs.abandon();
+        assert!(kept.iter().all(|file| file.is_file()) && kept.len() == pieces.join("").lines().count(), "{kept:?}");
+        assert!(folder.join("predictions.jsonl").is_file());
+        std::fs::remove_dir(folder.join("predictions.csv")).unwrap();
+        std::fs::remove_file(folder.join("predictions.jsonl")).unwrap();
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn two_runs_with_one_folder_do_not_write_into_each_others_answers() {
     let folder = std::env::temp_dir().join(format!("polyhead-outputs-{}", std::process::id()));

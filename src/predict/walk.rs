@@ -2,8 +2,8 @@
 //! passes, so that memory does not grow with it.
 
 use crate::data::ignored;
-use crate::data::images::decode::is_image;
-use crate::error::{Error, Result};
+use crate::data::images::decode::is_image_file;
+use crate::error::{Error, Result, shown};
 use glob::Pattern;
 use std::collections::BinaryHeap;
 use std::ffi::OsString;
@@ -37,10 +37,10 @@ pub enum Part {
 ///
 /// # Errors
 /// The pattern is invalid.
-pub fn parse_glob(source: &str) -> Result<(PathBuf, Wanted)> {
+pub fn parse_glob(source: &Path) -> Result<(PathBuf, Wanted)> {
     let mut root = PathBuf::new();
     let mut parts = Vec::new();
-    for component in Path::new(source).components() {
+    for component in source.components() {
         let text = component.as_os_str().to_string_lossy();
         let varies = matches!(component, Component::Normal(_)) && text.contains(['*', '?', '[']);
         if parts.is_empty() && !varies {
@@ -48,8 +48,9 @@ pub fn parse_glob(source: &str) -> Result<(PathBuf, Wanted)> {
         } else if text == "**" {
             parts.push(Part::Folders);
         } else {
-            let part = Pattern::new(&text)
-                .map_err(|e| Error::Usage(format!("{source}: neither a file nor a folder nor a glob ({e})")))?;
+            let part = Pattern::new(&text).map_err(|e| {
+                Error::Usage(format!("{}: neither a file nor a folder nor a glob ({e})", shown(source)))
+            })?;
             parts.push(Part::Name(part));
         }
     }
@@ -149,7 +150,7 @@ impl Walk {
                     self.descend(path, after);
                 }
             // A pipe, a device or a broken link with an image's name also gets a line, as an unreadable image.
-            } else if whole && is_image(&path) {
+            } else if whole && is_image_file(&path) {
                 return Ok(Some(path));
             }
         }
@@ -286,13 +287,13 @@ mod tests {
             ["*.png", "*", "a*/*", "**/*.png", "**/[a-c]*", "a/**/*.JPEG", "*/b/*", "**/z/**/*", "?/z.jpg", "a/z.*"]
         {
             let whole = format!("{}/{pattern}", root.display());
-            let usual = glob::glob(&whole).unwrap().filter_map(|p| p.ok()).filter(|p| p.is_file() && is_image(p));
+            let usual = glob::glob(&whole).unwrap().filter_map(|p| p.ok()).filter(|p| p.is_file() && is_image_file(p));
             let mut usual: Vec<PathBuf> = usual.collect();
             usual.sort();
-            let (folder, wanted) = parse_glob(&whole).unwrap();
+            let (folder, wanted) = parse_glob(Path::new(&whole)).unwrap();
             assert_eq!(found(&folder, &wanted, 2), usual, "{pattern}");
         }
-        assert!(matches!(parse_glob("a/[b"), Err(Error::Usage(_))));
+        assert!(matches!(parse_glob(Path::new("a/[b")), Err(Error::Usage(_))));
         std::fs::remove_dir_all(&root).unwrap();
     }
 

@@ -9,6 +9,7 @@ use super::picture::{Pictures, annotate};
 use super::sources::Found;
 use crate::data::images::decode::decode;
 use crate::data::{Geometry, Image};
+use crate::device::cpu::memory::{check_available, zeroed_bytes};
 use crate::error::{Error, Result, shown};
 use crate::tasks::HeadOutput;
 use std::collections::VecDeque;
@@ -243,15 +244,26 @@ impl Work<'_> {
     }
 }
 
+/// What the user can do if there is too little memory.
+pub const ADVICE: &str = "lower --imgsz, --batch or --workers, or leave the pictures out with --no-images";
+
+/// The end of the whole prediction at this image.
+fn failed(queued: &QueuedImage, error: Error) -> Finished {
+    Finished { index: queued.index, pieces: Err(error), broken: None }
+}
+
 impl Handling for Work<'_> {
     fn decode(&self, queued: QueuedImage) -> Result<Ready, Finished> {
         // A panic of the decoder means a broken image; other images are unaffected.
         let image = match catch_unwind(|| decode(&queued.found.path)) {
             Ok(Ok(image)) => image,
+            // The image may be whole. If it were left out, the answers would depend on the memory that is free.
+            Ok(Err(e @ Error::Memory { .. })) => return Err(failed(&queued, e)),
             Ok(Err(e)) => return Err(self.broken(&queued, &e.reason())),
             Err(_) => return Err(self.broken(&queued, "cannot decode this image: the decoder panicked")),
         };
-        let mut canvas = vec![0; self.processor.image_bytes()];
+        let canvas = zeroed_bytes(self.processor.image_bytes(), "the image of a batch", ADVICE);
+        let mut canvas = canvas.map_err(|e| failed(&queued, e))?;
         let geometry = self.processor.draw(&image, &mut canvas);
         let image = self.pictures.is_some().then_some(image);
         Ok(Ready { queued, geometry, canvas, image })
@@ -266,6 +278,7 @@ impl Handling for Work<'_> {
         let answered = Answered { card, file: path, number: ready.queued.number, size, answer: &answer };
         self.scores.add(&answer, || self.processor.answer_above_zero(outputs, row, &ready.geometry));
         if let (Some(pictures), Some(image)) = (&self.pictures, &ready.image) {
+            check_available(2 * image.rgb.len(), &format!("the picture of {}", shown(path)), ADVICE)?;
             pictures.write(&ready.queued.found, &annotate(tasks, image, &answer))?;
         }
         if let Some(labels) = &self.labels {

@@ -3,7 +3,7 @@
 use super::files::{BALANCE, TABLE};
 use super::telemetry::pairs;
 use crate::draw::{self, Line};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const MOST_PAIRS: usize = 16;
 /// The table cannot be read, or the picture cannot be written.
 pub fn write(folder: &Path, tasks: &[&str]) -> Result<()> {
     let path = folder.join(TABLE);
-    let read = |e: csv::Error| Error::Other(format!("{}: {e}", path.display()));
+    let read = |e: csv::Error| Error::Other(format!("{}: {e}", shown(&path)));
     let mut reader = csv::Reader::from_path(&path).map_err(read)?;
     let rows: Vec<HashMap<String, String>> =
         reader.deserialize().collect::<std::result::Result<_, _>>().map_err(read)?;

@@ -26,7 +26,8 @@ pub(super) fn forget_lost(folder: &Path, state: &mut RunState, tasks: &[&str]) -
     let lost_best = is_lost("best");
     let lost: Vec<bool> = tasks.iter().map(|task| is_lost(&best_of(task))).collect();
     if lost_best {
-        // The next epoch counts as the best one, also for --patience.
+        // The next epoch's weights are kept, but --patience goes on counting from the best epoch so far: only its file is lost.
+        state.lost_best = [state.best, state.lost_best].into_iter().flatten().reduce(f64::max);
         (state.best, state.kept_epoch) = (None, None);
         state.best_files.remove("best");
     }
@@ -50,8 +51,12 @@ fn problem(file: &Path, checksum: &str, epochs_done: u64) -> Option<String> {
     if weights::checksum_in(file).is_some_and(|found| found == checksum) {
         return None;
     }
-    // A run that is killed at the end of an epoch may have saved the best weights and not yet its state. It repeats the epoch's end.
+    // A run that is killed at the end of an epoch may have saved the best weights and not yet its state. It repeats the end of that
+    // epoch, whose weights then take the file's place. The file itself must not count: another run's may have that epoch, too.
     let card = read.metadata.get(Card::KEY).and_then(|text| Card::from_json(text, file).ok());
-    let is_next = card.is_some_and(|card| card.epoch == Some(epochs_done + 1));
-    (!is_next).then(|| "is not the file that this run saved".to_owned())
+    let next = epochs_done + 1;
+    Some(match card.is_some_and(|card| card.epoch == Some(next)) {
+        true => format!("is of epoch {next}, which the run's state does not include"),
+        false => "is not the file that this run saved".to_owned(),
+    })
 }

@@ -9,7 +9,7 @@ use super::trials::Trials;
 use crate::balance::Needs;
 use crate::config::TrainConfig;
 use crate::device::cpu::IsaName;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::executor::{ParameterSet, Store};
 use crate::model::Card;
 use crate::model::weights::{self, Slot, Tensors};
@@ -32,6 +32,9 @@ pub struct RunState {
     pub balance: Vec<f64>,
     /// The best overall metric so far; `None` before the first.
     pub best: Option<f64>,
+    /// The highest overall metric whose weights are lost, until an epoch exceeds it. `--patience` compares with it, too.
+    #[serde(default)]
+    pub lost_best: Option<f64>,
     /// The best metric of each task so far.
     pub best_per_task: Vec<Option<f64>>,
     /// The first epoch that reached the best metric, counted from 1; `--patience` counts from it.
@@ -100,6 +103,10 @@ impl RunState {
         let fits = |len: usize, expected: usize, empty: Empty| len == expected || (len == 0 && empty == Empty::Allowed);
         match lists.into_iter().find(|&(_, len, expected, empty)| !fits(len, expected, empty)) {
             Some((list, len, expected, _)) => Err(format!("`{list}` has {len} entries, expected {expected}")),
+            None if self.past_losses.iter().any(|past| past.len() as u64 > self.epochs_done) => {
+                let len = self.past_losses.iter().map(Vec::len).max().unwrap_or_default();
+                Err(format!("`past_losses` has the losses of {len} epochs, expected at most {}", self.epochs_done))
+            }
             None if !(self.elapsed_s.is_finite() && self.elapsed_s >= 0.0) => {
                 Err(format!("`elapsed_s` is {}, expected a number of at least 0", self.elapsed_s))
             }
@@ -140,6 +147,11 @@ impl EpochMeans {
             weighted: vec![(0.0, 0); tasks],
             gradients: GradientMeans::default(),
         }
+    }
+
+    /// The number of steps added.
+    pub fn steps(&self) -> u64 {
+        self.steps.into()
     }
 
     /// Adds a step. Losses and weights that are NaN or infinite are skipped: JSON cannot represent them, so a checkpoint with one
@@ -287,7 +299,7 @@ pub fn load_last_or_previous(file: PathBuf) -> Result<(Loaded, PathBuf, Option<S
         Ok(loaded) => {
             // Otherwise the next save would replace this file with the corrupt one.
             std::fs::rename(&before, &file).map_err(Error::io("rename", &before))?;
-            let note = format!("note: {error}; going on from the state before it, {}", before.display());
+            let note = format!("note: {error}; going on from the state before it, {}", shown(&before));
             Ok((loaded, file, Some(note)))
         }
         Err(_) => Err(error),

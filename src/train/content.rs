@@ -31,6 +31,9 @@ struct Declared {
     scale_invariant: bool,
     /// For each task: crops, scaling, joining and mixing of images.
     tasks: Vec<[bool; 4]>,
+    /// The share of each source in every batch, if shares are declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    shares: Vec<f64>,
 }
 
 impl Declared {
@@ -40,21 +43,26 @@ impl Declared {
             flip_safe: data.flip_safe,
             scale_invariant: data.scale_safe,
             tasks: data.invariances.iter().map(|task| [task.crop, task.scale, task.joining, task.mixing]).collect(),
+            shares: data.mixture.as_ref().map_or_else(Vec::new, |mixture| mixture.shares.clone()),
         }
     }
 
     /// Names the first key that has another value in `now`.
     fn difference(&self, now: &Declared, tasks: &[Task]) -> Option<String> {
-        let keys = ["crop_safe", "scale_invariant"];
+        // The first two are keys of data.yaml; the others follow from the kind of task, and so change with the version only.
+        let keys = ["`crop_safe`", "`scale_invariant`", "whether mosaics are allowed", "whether mixing is allowed"];
         let of_tasks = tasks.iter().zip(self.tasks.iter().zip(&now.tasks));
         let own = of_tasks.flat_map(|(task, (then, now))| {
-            (0..keys.len()).map(move |i| (format!("`{}` of the task {}", keys[i], task.name), then[i], now[i]))
+            (0..keys.len()).map(move |i| (format!("{} of the task {}", keys[i], task.name), then[i], now[i]))
         });
         let whole = [
             ("`flip_safe`", self.flip_safe, now.flip_safe),
             ("`crop_safe`", self.crop_safe, now.crop_safe),
             ("`scale_invariant`", self.scale_invariant, now.scale_invariant),
         ];
+        if self.shares != now.shares {
+            return Some("the shares of its sources (`ratio:`, `repeat:`) have".to_owned());
+        }
         let mut all = own.chain(whole.into_iter().map(|(key, then, now)| (key.to_owned(), then, now)));
         let (key, then, now) = all.find(|(_, then, now)| then != now)?;
         Some(format!("{key}, which was {then} and is {now}, has"))

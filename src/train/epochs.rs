@@ -19,6 +19,7 @@ use crate::evaluate::{Settings, TaskResult, overall};
 use crate::model::{Card, ValidationPlan, weights};
 use crate::reading::count_of;
 use crate::tasks::DecodeOptions;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +57,8 @@ pub(super) struct Session {
     save: SaveTimer,
     estimate: Estimate,
     pub interrupted: Arc<AtomicBool>,
+    /// Names of the unreadable validation images that were reported.
+    pub broken: HashSet<String>,
 }
 
 /// Printed at the first Ctrl-C.
@@ -91,7 +94,7 @@ impl Run {
             ended => ended?,
         }
         session.progress.finish();
-        self.draw_predictions(&session.plan, &self.state.config.clone())?;
+        self.draw_last(&session.plan)?;
         self.log_summary()?;
         Ok(self.folder.path)
     }
@@ -105,9 +108,8 @@ impl Run {
             return Ok(self.folder.path);
         }
         say(&mut self.folder, &end.why)?;
-        let config = self.state.config.clone();
         let plan = self.validation_plan()?;
-        self.draw_predictions(&plan, &config)?;
+        self.draw_last(&plan)?;
         self.log_summary()?;
         Ok(self.folder.path)
     }
@@ -175,7 +177,7 @@ impl Run {
             None
         };
         let estimate = Estimate::default();
-        Ok(Session { plan, feed, table, progress, clock, began_s, save, estimate, interrupted })
+        Ok(Session { plan, feed, table, progress, clock, began_s, save, estimate, interrupted, broken: HashSet::new() })
     }
 
     /// Trains one epoch, or the rest of it: steps, validation, checkpoint.
@@ -183,12 +185,17 @@ impl Run {
         let epoch = self.state.epochs_done;
         let began_s = session.began_s.take().unwrap_or_else(|| session.clock.elapsed_s());
         // The intervals were measured with weights that training now changes.
-        self.card.intervals.clear();
+        let intervals = std::mem::take(&mut self.card.intervals);
         self.steps(epoch, session)?;
         self.state.elapsed_s = session.clock.elapsed_s();
         if session.interrupted.load(Ordering::Relaxed) {
             self.save_last()?;
             return Err(Error::Interrupted);
+        }
+        if self.state.means.steps() == 0 && session.clock.is_over() {
+            // An epoch without a step is none.
+            self.card.intervals = intervals;
+            return if self.trainer.step == 0 { Err(self.no_time()) } else { Ok(()) };
         }
         let config = self.state.config.clone();
         let validation = match self.validate(session) {
@@ -274,7 +281,14 @@ impl Run {
         progress.set_total(self.trainer.config.schedule.total_steps);
     }
 
-    /// The reason to train no more, if there is one. An epoch that was begun is always finished.
+    /// `--time` ended before the first step: there is nothing to keep as `best`.
+    fn no_time(&self) -> Error {
+        let hours = self.state.config.time.unwrap_or_default();
+        Error::Other(format!("--time {hours} h was over before the first step: give more time"))
+    }
+
+    /// The reason to train no more, if there is one. A run that was stopped within an epoch closes it first: with all its steps, or with
+    /// those that were done when `--time` is over.
     fn end(&self, clock: &Clock) -> Option<End> {
         let (done, epochs) = (self.state.epochs_done, self.state.config.epochs);
         let all_done = (done >= epochs).then(|| End {
@@ -375,8 +389,9 @@ impl Run {
         if self.is_best(results) {
             // An equal result replaces the weights, but only a better one restarts --patience.
             let overall = overall(results);
-            if overall > self.state.best {
+            if overall > self.state.best && overall > self.state.lost_best {
                 self.state.best_epoch = Some(self.state.epochs_done);
+                self.state.lost_best = None;
             }
             self.state.best = overall.or(self.state.best);
             self.state.kept_epoch = Some(self.state.epochs_done);

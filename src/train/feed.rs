@@ -60,7 +60,7 @@ impl Pace {
     /// The steps' own rate and the loader's, and whether the loader slows the steps down.
     pub fn describe(&self, loader: f64) -> String {
         if self.images == 0 {
-            return "no steps were left in this epoch".into();
+            return "no step was done since the run was resumed".into();
         }
         let busy = self.total.saturating_sub(self.waited).as_secs_f64();
         let share = self.waited.as_secs_f64() / self.total.as_secs_f64();

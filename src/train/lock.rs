@@ -1,6 +1,7 @@
 //! Ensures one writer per folder of a run or comparison, with a lock that the operating system frees when the process ends for any reason.
 
 use crate::error::{Error, Result, one_line, shown};
+use crate::reading::shell_word;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -111,9 +112,9 @@ fn holder() -> String {
     format!("process {id} on {host} since {}: {}\n", humantime::format_rfc3339_seconds(now), command())
 }
 
-/// The command line as one line of text.
+/// The command line as one line, as a shell reads it.
 pub(super) fn command() -> String {
-    std::env::args_os().map(|argument| shown(Path::new(&argument))).collect::<Vec<_>>().join(" ")
+    std::env::args_os().map(|argument| shell_word(&argument)).collect::<Vec<_>>().join(" ")
 }
 
 fn host() -> String {

@@ -7,12 +7,12 @@ use super::progress::Progress;
 use crate::config::TrainConfig;
 use crate::data::{Batch, Sample};
 use crate::draw::{self, PictureFormat};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result};
 use crate::evaluate::{self, TaskResult};
 use crate::executor::ParameterSet;
 use crate::model::ValidationPlan;
 use crate::predict;
-use crate::reading::list_some;
+use crate::reading::{list_some, shell_word};
 use crate::tasks::Task;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -43,11 +43,11 @@ impl Run {
             return Ok(());
         }
         if !folder.join(BALANCE).is_file() {
-            self.draw_balance()?;
+            self.draw_balance().or_else(|error| self.warn_of_picture(&error))?;
         }
         if !folder.join(ANSWERS).is_file() {
-            let (plan, config) = (self.validation_plan()?, self.state.config.clone());
-            self.draw_predictions(&plan, &config)?;
+            let plan = self.validation_plan()?;
+            self.draw_last(&plan)?;
         }
         let is_missing = |(index, task): &(usize, &Task)| {
             task.spec.kind().picture.is_some()
@@ -62,13 +62,26 @@ impl Run {
         let line = format!(
             "the pictures of {} are missing; to draw them: polyhead evaluate {1} --out {1}",
             list_some(&missing, 3),
-            shown(&folder)
+            shell_word(folder.as_os_str())
         );
         say(&mut self.folder, &line)
     }
 
+    /// Draws the run's last picture. A failure is only a warning, because the run is complete without it.
+    pub(super) fn draw_last(&mut self, plan: &ValidationPlan) -> Result<()> {
+        let config = self.state.config.clone();
+        match self.draw_predictions(plan, &config) {
+            Ok(()) => Ok(()),
+            Err(error) => self.warn_of_picture(&error),
+        }
+    }
+
+    fn warn_of_picture(&mut self, error: &Error) -> Result<()> {
+        say(&mut self.folder, &format!("warning: a picture was not drawn: {error}"))
+    }
+
     /// Draws the final network's predictions on the first nine validation images as one picture.
-    pub(super) fn draw_predictions(&mut self, plan: &ValidationPlan, config: &TrainConfig) -> Result<()> {
+    fn draw_predictions(&mut self, plan: &ValidationPlan, config: &TrainConfig) -> Result<()> {
         let shown: Arc<[Sample]> = self.data.val.iter().take(9).cloned().collect();
         if shown.is_empty() {
             return Ok(());

@@ -4,7 +4,7 @@
 use super::setup::Data;
 use crate::config::TrainConfig;
 use crate::data::{Image, TrainLoader};
-use crate::draw::{self, Canvas};
+use crate::draw::Canvas;
 use crate::error::Result;
 use crate::preview;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ pub fn augmented_batch(config: &TrainConfig) -> Result<(Canvas, Vec<String>)> {
     let mut loader = TrainLoader::new(Arc::clone(&data.train), data.loader_options(config), 0)?;
     let batch = loader.next()?;
     let side = batch.side;
+    let layout = preview::Layout::of(batch.items.len());
     let pictures = batch.items.iter().zip(batch.images.chunks_exact(side * side * 3)).map(|(item, rgb)| {
         let image = Image { width: side, height: side, rgb: rgb.to_vec() };
-        preview::labelled(&data.tasks, &data.train[item.index].name, image, &item.labels)
+        preview::labelled(&layout, &data.tasks, &data.train[item.index].name, image, &item.labels)
     });
-    let pictures: Vec<Canvas> = pictures.collect();
-    let columns = (pictures.len() as f64).sqrt().ceil() as usize;
+    let sheet = preview::sheet(&layout, pictures.collect());
     let mut notes = std::mem::take(&mut data.notes);
     notes.extend(batch.broken.iter().map(|b| format!("unreadable, left out: {b}")));
-    Ok((draw::grid(&pictures, columns), notes))
+    Ok((sheet, notes))
 }

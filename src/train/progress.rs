@@ -5,6 +5,7 @@ use super::checkpoint::EpochMeans;
 use super::run::RunFolder;
 use crate::console::{self, Bar};
 use crate::error::Result;
+use crate::reading::count_of;
 use std::time::{Duration, Instant};
 
 /// The display of one session of a run, with an estimate of the time left.
@@ -118,10 +119,11 @@ fn describe(line: &StepLine) -> String {
     format!("epoch {}/{}  {:.1} images/s  {}", line.epoch, line.epochs, line.images_per_second, tasks.join("  "))
 }
 
-/// An epoch's training as lines: the number of the epoch, each task's mean loss, weight and weighted loss, and its log-variance
+/// An epoch's training as lines: the number of the epoch, how many of its steps were done if the time ended it, each task's mean loss, weight and weighted loss, and its log-variance
 /// if the method has one. The seconds are the epoch's own and the whole run's.
 pub fn epoch_lines(
     epoch: (u64, u64),
+    cut: Option<[u64; 2]>,
     tasks: &[&str],
     means: &EpochMeans,
     log_vars: &[f32],
@@ -135,7 +137,8 @@ pub fn epoch_lines(
         format!("{name} loss {loss} weight {weight} weighted {weighted}{log_var}")
     };
     let figures: Vec<String> = tasks.iter().enumerate().map(of_task).collect();
-    let (number, took) = (format!("epoch {}/{}", epoch.0, epoch.1), in_words(own_s));
+    let cut = cut.map_or(String::new(), |[done, all]| format!(", {done} of its {}", count_of(all as usize, "step")));
+    let (number, took) = (format!("epoch {}/{}{cut}", epoch.0, epoch.1), in_words(own_s));
     let took = if epoch.0 == 1 { took } else { format!("{took}, {} in all", in_words(whole_s)) };
     if tasks.len() <= TASKS_OF_A_LINE {
         return vec![format!("{number}  {}  ({took})", figures.join("  "))];
@@ -182,7 +185,13 @@ mod tests {
         let tasks = names(losses.len());
         let tasks: Vec<&str> = tasks.iter().map(String::as_str).collect();
         assert_eq!(means.weighted(0), Some(f64::from(losses[0]) * f64::from(weights[0])));
-        epoch_lines((2, 5), &tasks, &means, &[-3.912, f32::NAN], [61.0, 130.0])
+        epoch_lines((2, 5), None, &tasks, &means, &[-3.912, f32::NAN], [61.0, 130.0])
+    }
+
+    #[test]
+    fn an_epoch_that_the_time_ended_says_how_many_of_its_steps_were_done() {
+        let lines = epoch_lines((2, 5), Some([3, 12]), &["a"], &EpochMeans::new(1), &[], [61.0, 130.0]);
+        assert!(lines[0].starts_with("epoch 2/5, 3 of its 12 steps  a loss –"), "{lines:?}");
     }
 
     /// Gaussian weighting at its fixed point: the total of these is −2.8, and it must not be shown.

@@ -8,7 +8,7 @@ use crate::config::TrainConfig;
 use crate::data::Broken;
 use crate::error::{Result, shown};
 use crate::evaluate::{TaskResult, Validation, counted_as_zero, overall};
-use crate::reading::count_of;
+use crate::reading::{count_of, shell_word};
 
 impl Run {
     pub(super) fn announce(&mut self, progress: &mut Progress) -> Result<()> {
@@ -65,7 +65,9 @@ impl Run {
         let of = (epoch + 1, config.epochs);
         let log_vars = self.trainer.balance.log_variances();
         let seconds = [self.state.elapsed_s - began_s, self.state.elapsed_s];
-        for line in epoch_lines(of, &names, &self.state.means, &log_vars, seconds) {
+        let [done, all] = [self.state.means.steps(), self.data.steps_per_epoch(config)];
+        let cut = (self.trainer.step < (epoch + 1) * all).then_some([done, all]);
+        for line in epoch_lines(of, cut, &names, &self.state.means, &log_vars, seconds) {
             session.progress.say(&mut self.folder, &line)?;
         }
         if let Some(line) = self.state.means.gradients.line(&names) {
@@ -108,13 +110,13 @@ impl Run {
 
     /// Logs that a signal ended the run, and how to continue it.
     pub(super) fn say_stopped(&mut self) -> Result<()> {
-        let (step, path) = (self.trainer.step, shown(&self.folder.path));
+        let (step, path) = (self.trainer.step, shell_word(self.folder.path.as_os_str()));
         let more = if self.kept { format!("; continue with: polyhead train --resume {path}") } else { String::new() };
         say(&mut self.folder, &format!("stopped after step {step}{more}"))
     }
 
     pub(super) fn log_summary(&mut self) -> Result<()> {
-        let path = shown(&self.folder.path);
+        let path = shell_word(self.folder.path.as_os_str());
         let mut parts = vec![format!("{DONE} {}", in_words(self.state.elapsed_s))];
         match (self.state.best, self.state.kept_epoch) {
             (Some(best), Some(epoch)) => parts.push(format!("best overall {best:.3}, of epoch {epoch}")),

@@ -12,10 +12,10 @@ use super::setup::{Data, schedule, trainer};
 use super::step::Trainer;
 use super::trials::Trials;
 use crate::config::{Choices, DATA_SET, Resumed, TrainConfig};
-use crate::data::RUNS_MARKER;
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
-use crate::reading::count_of;
+use crate::new_folder::project_of;
+use crate::reading::{count_of, shell_word};
 use crate::tasks::Task;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -117,7 +117,7 @@ fn open_data(path: &Path, state: &mut RunState, loaded: &checkpoint::Loaded) -> 
         return Err(Error::Other(format!(
             "{}: the data set of this run is not there; if it was moved: polyhead train NEW-PATH --resume {}",
             shown(data),
-            shown(path)
+            shell_word(path.as_os_str())
         )));
     }
     let mut data = Data::open(&state.config)?;
@@ -203,13 +203,9 @@ fn schedule_note(state: &RunState, before: &TrainConfig, data: &Data) -> Option<
     })
 }
 
-/// Makes the run write where its folder lies, which may have been moved or come from another machine: beside the other runs if
-/// it lies in a project's folder, or in a folder `train`, else into the run's own folder.
+/// Makes the run write where its folder lies, which may have been moved or come from another machine.
 fn place_in(folder: &Path, config: &mut TrainConfig) -> Result<()> {
-    let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
-    let holds_runs = |parent: &&Path| parent.ends_with("train") || parent.join(RUNS_MARKER).exists();
-    let project = folder.parent().filter(holds_runs);
-    config.project = project.unwrap_or(&folder).to_path_buf();
+    config.project = project_of(folder)?;
     if let Some(data) = &mut config.data {
         *data = std::path::absolute(&*data).map_err(Error::io("find", &*data))?;
     }

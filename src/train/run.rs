@@ -163,7 +163,18 @@ impl RunFolder {
 pub(super) fn id_of(folder: &Path) -> Option<String> {
     let text = std::fs::read_to_string(folder.join(ARGS)).ok()?;
     let tree = yaml::read::<yaml::Tree>(&text).ok()?;
-    tree.value.get("id")?.as_str().map(str::to_owned)
+    id_in(&text, &tree.value)
+}
+
+/// The id as it is written. An id of digits alone, or one such as `1234567890123e45`, is a number in YAML.
+fn id_in(text: &str, tree: &yaml::Value) -> Option<String> {
+    match tree.get("id")? {
+        yaml::Value::String(id) => Some(id.clone()),
+        _ => {
+            let line = text.lines().find_map(|line| line.strip_prefix("id:"))?;
+            Some(line.trim().to_owned()).filter(|id| !id.is_empty())
+        }
+    }
 }
 
 fn open_log(path: &Path) -> Result<File> {
@@ -200,6 +211,18 @@ mod tests {
     use super::*;
     use crate::config::Choices;
     use crate::recipe::Recipe;
+
+    #[test]
+    fn an_id_that_yaml_takes_for_a_number_is_read_as_it_is_written() {
+        for id in ["0123456789012345", "1234567890123e45", "00000000000000e0", "a123456789012345"] {
+            for text in [format!("id: {id}\nseed: 1\n"), format!("id: '{id}'\n")] {
+                let tree = yaml::read::<yaml::Tree>(&text).unwrap();
+                assert_eq!(id_in(&text, &tree.value).as_deref(), Some(id), "{text}");
+            }
+        }
+        let none = yaml::read::<yaml::Tree>("seed: 1\n").unwrap();
+        assert_eq!(id_in("seed: 1\n", &none.value), None);
+    }
 
     #[test]
     fn args_yaml_names_the_instruction_set_and_the_tuning_and_is_read_back() {

@@ -8,7 +8,9 @@ use crate::config::{BatchNormMode, CacheChoice, GramianPlace, STRIDE, TrainConfi
 use crate::data::augment::remarks;
 use crate::data::images::cache::Cache;
 use crate::data::random::hash_text;
-use crate::data::{Augment, Dataset, Framing, LoaderOptions, OpenOptions, Sample, TrainLoader, Variety, digits};
+use crate::data::{
+    Augment, Dataset, Framing, LoaderOptions, Mixture, OpenOptions, Sample, Sampling, TrainLoader, Variety, digits,
+};
 use crate::error::{Error, Result, shown};
 use crate::executor::DeviceChoice;
 use crate::graph::fuse::Fusion;
@@ -30,6 +32,8 @@ pub(crate) struct Data {
     pub flip_safe: bool,
     pub scale_safe: bool,
     pub invariances: Vec<Invariances>,
+    /// The shares of several sources in every batch.
+    pub mixture: Option<Arc<Mixture>>,
     pub train: Arc<[Sample]>,
     pub val: Arc<[Sample]>,
     pub cache: Option<Arc<Cache>>,
@@ -75,6 +79,13 @@ impl Data {
                 config.multi_scale
             )));
         }
+        let mixture = dataset.sources.mixture(&dataset.train).filter(|_| config.overfit == 0);
+        if mixture.is_some() && (config.sampling != Sampling::Uniform || config.repeat_factor > 0.0) {
+            return Err(Error::Usage(format!(
+                "{}: `ratio:` and `repeat:` of its sources decide how often images are shown: leave out --sampling and --repeat-factor",
+                shown(&path)
+            )));
+        }
         let cache = cache(config)?;
         let notes = notes(config, &dataset, cache.as_deref());
         Ok(Data {
@@ -84,6 +95,7 @@ impl Data {
             flip_safe: dataset.flip_safe,
             scale_safe: dataset.scale_safe,
             invariances: dataset.invariances,
+            mixture: mixture.map(Arc::new),
             train: dataset.train.into(),
             val: dataset.val.into(),
             cache,
@@ -120,6 +132,7 @@ impl Data {
             invariances: self.invariances.clone(),
             mosaic_batches: mosaics.map_or(u64::MAX, |epochs| epochs * batches),
             sampling: config.sampling,
+            mixture: self.mixture.clone(),
             repeat_factor: config.repeat_factor,
             sides: config.sides(),
         }

@@ -107,6 +107,7 @@ fn begin(config: TrainConfig, device: &DeviceChoice, data: Data, keep: Folder) -
         optimizer_steps: trainer.optimizer.steps.clone(),
         balance: trainer.balance.state(),
         best: None,
+        lost_best: None,
         best_epoch: None,
         kept_epoch: None,
         retries: 0,

@@ -4,6 +4,7 @@ use super::epochs::{Run, Session};
 use super::overfitting::{Losses, overfits_now};
 use super::progress::Progress;
 use super::setup::regions;
+use crate::data::Broken;
 use crate::error::Result;
 use crate::evaluate::{self, TaskResult, Validation};
 use crate::model::ValidationPlan;
@@ -24,16 +25,17 @@ impl Run {
 
     /// # Errors
     /// `Interrupted` if a signal arrives before the last batch, and the errors of [`evaluate::evaluate`].
-    pub(super) fn validate(&mut self, session: &Session) -> Result<Validation> {
+    pub(super) fn validate(&mut self, session: &mut Session) -> Result<Validation> {
         if self.data.val.is_empty() {
             return Ok(Validation { results: Vec::new(), losses: Vec::new(), broken: Vec::new() });
         }
         let settings = self.settings(&self.state.config);
         let (executor, val, stop) = (&mut self.trainer.executor, &self.data.val, &session.interrupted);
         let validation = evaluate::validate(executor, &session.plan, &self.card, val, &settings, stop)?;
-        if self.state.epochs_done == 0 {
-            self.report_broken(&validation.broken, &session.progress)?;
-        }
+        // An image may become unreadable while the run trains. Each is named once.
+        let new = validation.broken.iter().filter(|broken| session.broken.insert(broken.name.clone()));
+        let new: Vec<Broken> = new.cloned().collect();
+        self.report_broken(&new, &session.progress)?;
         Ok(validation)
     }
 

@@ -50,12 +50,32 @@ save("deep.tif", deep)
 frames = [picture.quantize(128), picture.quantize(128).transpose(Image.Transpose.FLIP_TOP_BOTTOM)]
 save("frames.gif", frames[0], save_all=True, append_images=frames[1:])
 
+save("palette.tif", picture.quantize(64))
+save("big.tif", picture, big_tiff=True)
+save("big-palette.tif", picture.quantize(64), big_tiff=True, compression="tiff_lzw")
+save("deep-decimal.tif", Image.fromarray(np.asarray(grey).astype(np.float32) / 255))
+save("plain.ppm", picture)
+save("grey.pgm", grey)
+save("bits.pbm", grey.convert("1"))
+save("named.jfif", picture, format="JPEG", quality=90)
+
+def write(name, head, body):
+    with open(os.path.join(out, name), "wb") as file:
+        file.write(head + body)
+
+twelve = np.asarray(grey).astype(np.uint16) * 16 + 5
+write("deep-12.pgm", b"P5\n# twelve of sixteen bits\n61 43 4095\n", twelve.astype(">u2").tobytes())
+few = rgb[:13, 20:37] // 8
+write("words.ppm", b"P3\n17 13\n# white\n31\n", " ".join(str(v) for v in few.ravel()).encode())
+
 kinds = {}
 for name in sorted(os.listdir(out)):
     image = Image.open(os.path.join(out, name))
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         pixels = np.repeat((np.asarray(image).astype(float) / 257)[..., None], 3, -1)
+    elif image.mode == "F":
+        pixels = np.repeat((np.asarray(image).astype(float) * 255)[..., None], 3, -1)
     elif image.mode in ("RGBA", "P", "1", "L"):
         pixels = np.asarray(image.convert("RGBA"))[..., :3].astype(float)
     else:

@@ -1,6 +1,6 @@
 //! `polyhead compare` from the command line: a full comparison, repeating it, changing it, and invalid input.
 
-use crate::cli::{digits, path, run, session, succeed, text};
+use crate::cli::{digits, path, run, session, succeed, text, timeless_table};
 use crate::step::Folder;
 use serde_json::Value;
 use std::path::Path;
@@ -8,6 +8,17 @@ use std::path::Path;
 /// The smallest possible runs.
 const TINY: [&str; 12] =
     ["--backbone", "tiny", "--imgsz", "32", "--batch", "8", "--threads", "1", "--epochs", "1", "--workers", "1"];
+
+#[test]
+fn choices_of_a_file_that_a_comparison_does_not_take_are_named() {
+    let folder = Folder::new("compare-config");
+    let (data, out, plan) = (digits(&folder, 8), path(&folder, "out"), path(&folder, "plan.yaml"));
+    std::fs::write(&plan, "seed: 5\ntask: [sum]\nbalance: cagrad\nbalance_c: 0.3\nlr0: 0.01\nname: x\n").unwrap();
+    let refused = run(&["compare", &data, "--config", &plan, "--methods", "nonsense", "--out", &out]);
+    let said = text(&refused.stderr);
+    let note = "note: not taken from --config: --seed, --task, --balance, --balance-c, --name\n";
+    assert!(refused.status.code() == Some(2) && said.contains(note), "{said}");
+}
 
 #[test]
 fn a_comparison_from_data_to_tables_and_again() {
@@ -30,6 +41,11 @@ fn a_comparison_from_data_to_tables_and_again() {
     };
     let start = |more: &[&'static str]| run(&args(more).iter().map(String::as_str).collect::<Vec<_>>());
 
+    let listed = start(&["--dry-run"]);
+    let (said, printed) = (text(&listed.stderr), text(&listed.stdout));
+    assert!(listed.status.success() && said.contains("dry run: 10 of 10 runs would be trained"), "{said}");
+    assert!(printed.starts_with("single-digits-seed0: to train\n") && printed.lines().count() == 10, "{printed}");
+    assert!(!Path::new(&out).exists());
     let first = start(&[]);
     let (said, printed) = (text(&first.stderr), text(&first.stdout));
     assert!(first.status.success() && said.contains("run 1 of 10: single-digits-seed0"), "{said}");
@@ -51,21 +67,13 @@ fn a_comparison_from_data_to_tables_and_again() {
 
     // The second time nothing is trained. A removed run is trained again and gives the same metrics.
     let gone = Path::new(&out).join("train/fixed-seed1");
-    let before = std::fs::read_to_string(gone.join("results.csv")).unwrap();
+    let before = timeless_table(&gone.to_string_lossy());
     std::fs::remove_dir_all(&gone).unwrap();
     let said = text(&start(&[]).stderr);
     assert!(said.contains("9 of 10 runs are finished already") && said.matches("done in").count() == 1, "{said}");
-    let without_time = |table: &str| -> Vec<String> {
-        table
-            .lines()
-            .map(|line| {
-                line.split(',').enumerate().filter(|(i, _)| *i != 1).map(|(_, cell)| format!("{cell},")).collect()
-            })
-            .collect()
-    };
-    let after = std::fs::read_to_string(gone.join("results.csv")).unwrap();
-    assert_eq!(without_time(&before), without_time(&after));
+    assert_eq!(before, timeless_table(&gone.to_string_lossy()));
     assert!(text(&start(&[]).stderr).contains("all 10 runs are finished"));
+    assert!(text(&start(&["--dry-run"]).stdout).contains("fixed-seed1: finished\n"));
 
     let changed = start(&["--lr0", "0.5"]);
     let said = text(&changed.stderr);

@@ -66,7 +66,7 @@ fn a_run_continues_the_classes_that_both_have_by_name() {
     assert!(output.status.success(), "{said}");
     for note in [
         "note: paper: 3 of 5 classes continue by name (speckled, plain, ruled); new: dotted, lined; gone: squared\n",
-        "note: digits: all 10 classes continue by name; their order in the file is another\n",
+        "note: digits: all 10 classes continue by name; the file has them in another order\n",
     ] {
         assert!(said.contains(note), "{said}");
     }
@@ -110,7 +110,7 @@ fn start(folder: &Folder, then: Architecture, now: Architecture) -> Start {
     let then = ModelFile::untrained(Card::new(then, 64), 5).unwrap();
     then.save(&file).unwrap();
     let graph = now.network([1, 64, 64], Mode::Evaluate).unwrap().graph;
-    let mut store = Store::new(&graph.parameters, &graph.buffers);
+    let mut store = Store::new(&graph.parameters, &graph.buffers).unwrap();
     init::initialise(&mut store, 0);
     let saved = |store: &Store| weights::export_parameters(store, Slot::Set(ParameterSet::Current), "").unwrap();
     let initial = saved(&store);
@@ -147,10 +147,20 @@ fn outputs_of_every_kind_of_head_continue_by_name() {
             assert_rows(&format!("heads.t.{layer}.{part}"), &after, [&before, &initial], &places);
         }
     }
+    // Columns in another unit continue, which is said.
+    let of = |units: [&str; 2]| {
+        let units = words(&units).into();
+        Task::new("t", Regress { units, ..Regress::new(words(&["w", "h"])) })
+    };
+    let Start { started, before, after, .. } = start(&folder, tiny(of(["kg", ""])), tiny(of(["kg", "cm"])));
+    let note = "t: the unit of `h` is `cm` and was none in the file: its head continues, and learns the values in the new unit";
+    assert_eq!(started, Started { notes: vec![note.into()], ..Started::default() });
+    assert_same("heads.t.", &before, &after);
+    assert!(start(&folder, tiny(of(["kg", ""])), tiny(of(["kg", ""]))).started.notes.is_empty());
     // Without a common name only the rest of the head continues.
     let [then, now] = [&["a"][..], &["b", "c"]].map(|names| Task::new("t", Detect::new(words(names))));
     let Start { started, before, initial, after } = start(&folder, tiny(then), tiny(now));
-    assert_eq!(started.notes, ["t: none of 2 classes continues by name; new: b, c; gone: a"]);
+    assert_eq!(started.notes, ["t: none of the 2 classes has the same name in the file; new: b, c; gone: a"]);
     assert_rows("heads.t.class.logits.weight", &after, [&before, &initial], &[None, None]);
     assert_same("heads.t.class.tower.", &before, &after);
 }

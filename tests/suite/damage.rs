@@ -132,11 +132,13 @@ fn a_state_with_lists_of_another_length_is_refused() {
     std::fs::remove_file(file("previous")).unwrap();
     let whole = std::fs::read(file("last")).unwrap();
     let one = || serde_json::json!([[1.0, 1]]);
+    let losses = serde_json::json!(vec![vec![serde_json::json!({}); 600]; 3]);
     for (list, value, words) in [
         ("/optimizer_steps", serde_json::json!([1]), "`optimizer_steps` has 1 entries, expected 4"),
         ("/optimizer_steps", serde_json::json!([1, 1, 1, 1, 1]), "has 5 entries"),
         ("/best_per_task", serde_json::json!([]), "`best_per_task` has 0 entries, expected 3"),
         ("/past", serde_json::json!([[]]), "`past` has 1 entries, expected 3"),
+        ("/past_losses", losses, "`past_losses` has the losses of 600 epochs, expected at most "),
         ("/means/losses", one(), "`means.losses` has 1 entries"),
         ("/means/weights", serde_json::json!([]), "`means.weights` has 0 entries"),
         ("/means/weighted", one(), "`means.weighted` has 1 entries"),

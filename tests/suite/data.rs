@@ -22,10 +22,18 @@ fn a_sound_set_is_checked_described_drawn_and_converted() {
     assert_eq!(checked.lines().skip(1).collect::<Vec<_>>(), again.lines().skip(1).collect::<Vec<_>>());
 
     let sheet = path(&folder, "sheet.png");
-    succeed(&["data", "preview", &data, "--out", &sheet, "--count", "5", "--split", "val", "--seed", "3"]);
+    for _ in 0..2 {
+        succeed(&["data", "preview", &data, "--out", &sheet, "--count", "5", "--split", "val", "--seed", "3"]);
+    }
+    // An image of the data set is not replaced.
+    let image = format!("{data}/val/00000.png");
+    let before = std::fs::read(&image).unwrap();
+    let words = format!("{image} would be replaced, and polyhead did not write this file");
+    crate::cli::fail(&["data", "preview", &data, "--out", &image], 2, &[&words]);
+    assert_eq!(std::fs::read(&image).unwrap(), before);
     let drawn = image::open(&sheet).unwrap();
-    // Three per row, each large enough to be readable.
-    assert!(drawn.width() > 3 * 384 && drawn.height() > 2 * 384 && drawn.width() < 1500);
+    // Three cells of 640 pixels per row, with gaps of 8.
+    assert!(drawn.width() == 3 * 648 + 8 && drawn.height() > 2 * 640, "{} x {}", drawn.width(), drawn.height());
 
     let converted = succeed(&["data", "check", &path(&folder, "own")]);
     // A row without boxes needs no note about missing files.

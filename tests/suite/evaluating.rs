@@ -1,12 +1,13 @@
 //! Output and files of `evaluate`, and the files that a run leaves for it: metrics by class, pictures, prediction
 //! intervals, and scores of COCO results files.
 
-use crate::cli::{SMALL, fail, path, session, succeed};
+use crate::cli::{SMALL, digits, fail, path, session, succeed, train};
 use crate::step::Folder;
 use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
+use polyhead::data::{Dataset, OpenOptions};
 use polyhead::model::ModelFile;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn json(file: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
@@ -96,11 +97,51 @@ fn a_run_leaves_pictures_and_intervals_for_evaluate_and_predict() {
         assert!((value - low - half_width).abs() < 1e-4 && (high - value - half_width).abs() < 1e-4, "{line}");
     }
 
+    // Files that polyhead did not write are not replaced; its own are.
+    let other = folder.path.join("other");
+    std::fs::create_dir(&other).unwrap();
+    for (name, flag) in [("report.json", "--out"), ("confusion_paper.png", "--out"), ("report.json", "--json")] {
+        std::fs::write(other.join(name), "mine").unwrap();
+        let file = other.join(name).to_string_lossy().into_owned();
+        let place = if flag == "--out" { other.to_string_lossy().into_owned() } else { file.clone() };
+        fail(&["evaluate", &run, flag, &place], 2, &[&format!("{file} would be replaced")]);
+        assert_eq!(std::fs::read(other.join(name)).unwrap(), b"mine");
+        assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1);
+        std::fs::remove_file(other.join(name)).unwrap();
+    }
+    succeed(&["evaluate", &run, "--out", &out.to_string_lossy(), "--json", &file]);
+
     // A file of another program, or an empty one, does not count as a run on the built-in digits.
     for text in ["{}\n", "task: detect\nmode: train\nepochs: 3\n"] {
         std::fs::write(run_folder.join("args.yaml"), text).unwrap();
-        fail(&["evaluate", &run], 1, &["args.yaml", "not a run's configuration"]);
+        let weights = run_folder.join("weights/best.safetensors").to_string_lossy().into_owned();
+        let advice = format!("name {weights} instead of the folder, and the data set after it");
+        fail(&["evaluate", &run], 1, &["args.yaml", "not a run's configuration", &advice]);
+        // It does not concern weights that are named themselves.
+        succeed(&["evaluate", &weights, &data]);
+        assert!(!succeed(&["card", &weights]).contains("Trained with these choices"));
     }
+    std::fs::write(run_folder.join("args.yaml"), "command: polyhead train\nversion: 0.1.0\n").unwrap();
+    fail(
+        &["evaluate", &format!("{run}/weights/best.safetensors"), &data],
+        1,
+        &["args.yaml", "not a run's configuration"],
+    );
+}
+
+/// What a run shares with others is where the run lies now, also for `evaluate`.
+#[test]
+fn a_moved_run_is_evaluated_where_it_lies() {
+    let folder = Folder::new("moved-run");
+    let run = train(&folder, &digits(&folder, 8), "r", &["--epochs", "1"]);
+    let project = |run: &str| polyhead::evaluate::run_config(Path::new(run)).unwrap().unwrap().project;
+    assert_eq!(project(&run), Path::new(&path(&folder, "runs/train")));
+    std::fs::create_dir_all(folder.path.join("elsewhere/train")).unwrap();
+    let moved = path(&folder, "elsewhere/train/r");
+    std::fs::rename(&run, &moved).unwrap();
+    let expected = folder.path.join("elsewhere/train").canonicalize().unwrap();
+    assert_eq!(project(&moved), expected);
+    assert_eq!(project(&format!("{moved}/weights/best.safetensors")), expected);
 }
 
 #[test]
@@ -164,6 +205,37 @@ fn coco_results_are_scored_as_by_pycocotools() {
     assert!(!Path::new(&out).exists(), "figures of what was refused");
 }
 
+#[test]
+fn a_run_is_evaluated_on_its_held_out_images_and_resumed_with_its_images() {
+    let folder = Folder::new("split");
+    let data = folder.path.join("kinds");
+    let digits = digits(&folder, 24);
+    let images: Vec<PathBuf> =
+        std::fs::read_dir(Path::new(&digits).join("train")).unwrap().map(|e| e.unwrap().path()).collect();
+    for (i, image) in images.iter().enumerate() {
+        let class = data.join(["a", "b"][i % 2]);
+        std::fs::create_dir_all(&class).unwrap();
+        std::fs::copy(image, class.join(image.file_name().unwrap())).unwrap();
+    }
+    let data = data.to_string_lossy().into_owned();
+    let run_folder = train(&folder, &data, "half", &["--epochs", "1", "--seed", "7", "--val-fraction", "0.5"]);
+    // The images that the run holds out, by its own seed and share.
+    let options = OpenOptions { val_fraction: Some(0.5), seed: 7, ..OpenOptions::default() };
+    let dataset = Dataset::open(Path::new(&data), &options).unwrap();
+    let held_out: Vec<String> = dataset.val.iter().map(|sample| sample.image.to_string_lossy().into_owned()).collect();
+    assert_eq!(held_out.len(), 12);
+    for source in [&[][..], &[data.as_str()]] {
+        let judged = succeed(&[&["evaluate", &run_folder], source].concat());
+        assert!(judged.contains("(val split, 12 images)"), "{judged}");
+        let lines = succeed(&[&["predict", &run_folder], source, &["--split", "val", "--out", "-"]].concat());
+        let file = |line: &str| serde_json::from_str::<Value>(line).unwrap()["file"].as_str().unwrap().to_owned();
+        assert_eq!(lines.lines().map(file).collect::<Vec<_>>(), held_out);
+    }
+    // One more image changes the split and the length of an epoch.
+    std::fs::copy(&images[0], Path::new(&data).join("a/new.png")).unwrap();
+    fail(&["train", "--resume", &run_folder], 2, &["not those this run was started with"]);
+}
+
 /// Pictures of 32 pixels in the folders `red` and `green`, as many in each.
 fn class_folders(folder: &Path, of_each: u32) {
     for (class, colour) in [("red", [200, 40, 40]), ("green", [40, 200, 40])] {
@@ -183,7 +255,7 @@ fn another_folder_is_judged_whole_and_the_runs_own_by_its_fold() {
     class_folders(data.as_ref(), 10);
     class_folders(other.as_ref(), 6);
     class_folders(&Path::new(&test).join("test"), 3);
-    let run = crate::cli::train(&folder, &data, "r", &["--epochs", "1", "--fold", "2/5"]);
+    let run = train(&folder, &data, "r", &["--epochs", "1", "--fold", "2/5"]);
     let log = std::fs::read_to_string(Path::new(&run).join("log.txt")).unwrap();
     assert!(log.contains("4 images of 20 held out, with the same share of every class (fold 2/5, seed 0)"), "{log}");
     let file = path(&folder, "figures.json");
@@ -213,4 +285,47 @@ fn another_folder_is_judged_whole_and_the_runs_own_by_its_fold() {
     succeed(&["train", "--resume", &run, "--epochs", "2"]);
     let args = std::fs::read_to_string(Path::new(&run).join("args.yaml")).unwrap();
     assert!(args.contains("fold: ") && args.contains("2/5"), "{args}");
+}
+
+#[test]
+fn sources_are_trained_on_by_their_shares_and_judged_one_by_one() {
+    let folder = Folder::new("sources");
+    let [near, far] = ["data/near", "data/far"].map(|name| path(&folder, name));
+    class_folders(near.as_ref(), 10);
+    class_folders(far.as_ref(), 5);
+    let yaml = folder.path.join("data/data.yaml");
+    let declare =
+        |ratio: f32| std::fs::write(&yaml, format!("sources:\n- near\n- {{path: far, ratio: {ratio}}}\n")).unwrap();
+    declare(0.5);
+    let data = path(&folder, "data");
+    let run = crate::cli::train(&folder, &data, "r", &["--epochs", "1"]);
+    let log = std::fs::read_to_string(Path::new(&run).join("log.txt")).unwrap();
+    assert!(
+        log.contains("source far: 8 images for training, 2 for validation, 0 for test; 50.0 % of every training batch"),
+        "{log}"
+    );
+    let file = path(&folder, "figures.json");
+    let said = succeed(&["evaluate", &run, "--json", &file]);
+    assert!(
+        said.contains("(val split, 6 images)")
+            && said.contains("  source   images  class (balanced accuracy)  overall\n"),
+        "{said}"
+    );
+    let figures = json(file.as_ref());
+    let images = |name: &str| figures["sources"][name]["images"].as_u64();
+    assert_eq!([images("near"), images("far")], [Some(4), Some(2)]);
+    // Balanced accuracy is a mean of shares of each class, and both sources have as many images of each.
+    let figure = |of: &Value| of["overall"].as_f64().unwrap();
+    let mean = (4.0 * figure(&figures["sources"]["near"]) + 2.0 * figure(&figures["sources"]["far"])) / 6.0;
+    assert!((figure(&figures) - mean).abs() < 1e-9, "{figures}");
+    let sampled = ["train", &data, "--sampling", "class-balanced"];
+    fail(&sampled, 2, &["`ratio:` and `repeat:` of its sources decide how often images are shown"]);
+    declare(0.25);
+    fail(
+        &["train", "--resume", &run, "--epochs", "2"],
+        2,
+        &["the shares of its sources (`ratio:`, `repeat:`) have changed since"],
+    );
+    declare(0.5);
+    succeed(&["train", "--resume", &run, "--epochs", "2"]);
 }

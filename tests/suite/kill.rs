@@ -1,7 +1,7 @@
 //! Killed runs and truncated checkpoints: a run resumes bit for bit from whatever was saved completely. `tests/kill.sh` by
 //! itself can run any number of kills.
 
-use crate::cli::{SMALL, digits, fail, interrupt, path, polyhead, succeed, text};
+use crate::cli::{SMALL, digits, fail, interrupt, path, polyhead, succeed, text, timeless_table};
 use crate::step::Folder;
 use std::path::Path;
 use std::process::Command;
@@ -21,10 +21,7 @@ pub fn end_of(run: &str) -> (Vec<(String, Vec<u32>)>, Vec<String>) {
     let bits = |t: &candle_core::Tensor| -> Vec<u32> {
         t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
     };
-    let table = std::fs::read_to_string(Path::new(run).join("results.csv")).unwrap();
-    let without_time =
-        |line: &str| line.split(',').enumerate().filter(|c| c.0 != 1).map(|c| c.1).collect::<Vec<_>>().join(",");
-    (tensors.iter().map(|(name, t)| (name.clone(), bits(t))).collect(), table.lines().map(without_time).collect())
+    (tensors.iter().map(|(name, t)| (name.clone(), bits(t))).collect(), timeless_table(run))
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Ending a run before its last epoch, starting over, dry runs; and that interruptions do not change the result.
 
-use crate::cli::{SMALL, digits, fail, path, polyhead, run, said, succeed, text, timeless_table as table};
+use crate::cli::{
+    SMALL, digits, fail, path, polyhead, run, said, succeed, text, timeless_table as table, wait_for_epochs,
+};
 use crate::step::Folder;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -69,11 +71,7 @@ fn a_hangup_ends_a_run_unless_nohup_asked_to_ignore_it() {
             .spawn()
             .unwrap();
         let results = folder.path.join("runs/train").join(name).join("results.csv");
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while std::fs::read_to_string(&results).unwrap_or_default().lines().count() < 3 {
-            assert!(Instant::now() < deadline, "two epochs took over a minute");
-            std::thread::sleep(Duration::from_millis(3));
-        }
+        wait_for_epochs(&path(&folder, &format!("runs/train/{name}")), 2);
         Command::new("sh").args(["-c", &format!("kill -HUP {}", child.id())]).status().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(expected), "{name}");
         let rows = std::fs::read_to_string(&results).unwrap().lines().count();
@@ -112,6 +110,30 @@ fn patience_and_time_end_a_run_properly() {
 }
 
 #[test]
+fn a_time_that_ends_before_the_first_step_is_a_failure() {
+    let folder = Folder::new("no-time");
+    let (data, project) = (digits(&folder, 16), path(&folder, "runs/train"));
+    let args = ["train", &data, "--project", &project, "--name", "r", "--time", "0.000000001"];
+    fail(&[&args, &SMALL[..]].concat(), 1, &["--time 0.000000001 h was over before the first step: give more time"]);
+    assert!(!folder.path.join("runs/train/r/weights/best.safetensors").exists());
+}
+
+#[test]
+fn a_validation_image_that_becomes_unreadable_is_named() {
+    let folder = Folder::new("breaks-later");
+    let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
+    let args = ["train", &data, "--project", &project, "--name", "cut", "--epochs", "9", "--max-broken", "0.5"];
+    let cut = path(&folder, "runs/train/cut");
+    crate::cli::interrupt(&[&args, &SMALL[..]].concat(), &cut);
+    // Of the same size, so that the run does not refuse its data set.
+    let image = Path::new(&data).join("val/00003.png");
+    let size = std::fs::metadata(&image).unwrap().len() as usize;
+    std::fs::write(&image, vec![0; size]).unwrap();
+    let words = said(&["train", "--resume", &cut]);
+    assert_eq!(words.matches("unreadable, left out: val/00003.png").count(), 1, "{words}");
+}
+
+#[test]
 fn a_resumed_run_with_mosaics_accepts_a_time_limit_and_its_mosaics_end_as_planned() {
     let folder = Folder::new("mosaic-time");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
@@ -145,8 +167,14 @@ fn a_picture_that_cannot_be_drawn_gives_a_warning_and_keeps_the_epoch() {
     let picture = Path::new(&cut).join("balance.png");
     std::fs::remove_file(&picture).unwrap();
     std::fs::create_dir(&picture).unwrap();
+    let last = Path::new(&cut).join("val_batch0_pred.jpg");
+    std::fs::create_dir(&last).unwrap();
     let words = said(&["train", "--resume", &cut]);
     assert!(words.contains("warning: a picture was not drawn: ") && words.contains("balance.png"), "{words}");
+    // Without its last picture the run is still complete.
+    assert!(words.contains("val_batch0_pred.jpg") && words.contains("done in "), "{words}");
+    let words = said(&["train", "--resume", &cut]);
+    assert!(words.contains("val_batch0_pred.jpg") && words.contains("nothing is left to do"), "{words}");
     let log = std::fs::read_to_string(Path::new(&cut).join("log.txt")).unwrap();
     assert!(log.contains("warning: a picture was not drawn: ") && log.contains("\ndone in "), "{log}");
     assert_eq!(table(&cut).len(), 13);
@@ -182,7 +210,7 @@ fn a_dry_run_does_everything_once_and_keeps_no_files() {
 }
 
 #[test]
-fn a_few_images_are_memorised() {
+fn a_run_on_a_few_images_trains_and_validates_on_them() {
     let folder = Folder::new("heart");
     let (data, project) = (digits(&folder, 24), path(&folder, "runs/train"));
     let args = ["train", &data, "--project", &project, "--overfit", "8", "--epochs", "3", "--name", "heart"];

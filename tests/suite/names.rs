@@ -144,11 +144,13 @@ fn paths_that_are_not_unicode_work_and_stay_apart() {
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = output(&[OsStr::new("evaluate"), run.as_os_str(), data.as_os_str()]);
     assert_eq!(code, Some(0), "{said}");
-    // An image is named as text, so the folder is reached through a link.
-    let link = folder.path.join("link");
-    std::os::unix::fs::symlink(data.join("cat"), &link).unwrap();
-    let out = folder.path.join("out");
-    let predict = [OsStr::new("predict"), run.as_os_str(), link.as_os_str(), OsStr::new("--out"), out.as_os_str()];
+    let (cats, out) = (data.join("cat"), folder.path.join("out"));
+    let single = [cats.join(&one), folder.path.join("single")];
+    let predict =
+        [OsStr::new("predict"), run.as_os_str(), single[0].as_os_str(), OsStr::new("--out"), single[1].as_os_str()];
+    let (code, said) = output(&predict);
+    assert!(code == Some(0) && said.starts_with("predicted 1 image; "), "{said}");
+    let predict = [OsStr::new("predict"), run.as_os_str(), cats.as_os_str(), OsStr::new("--out"), out.as_os_str()];
     let (code, said) = output(&[&predict[..], &words(&["--format", "jsonl,csv", "--image-format", "png"])].concat());
     assert_eq!(code, Some(0), "{said}");
     for file in ["predictions.jsonl", "predictions.csv"] {

@@ -1,6 +1,6 @@
 //! The place of a run, runs that start from another one, and words in any case.
 
-use crate::cli::{SMALL, digits, fail, path, polyhead, said, succeed, text, train};
+use crate::cli::{SMALL, digits, fail, path, polyhead, said, succeed, text, train, wait_for_epochs};
 use crate::step::Folder;
 use std::path::Path;
 use std::process::Stdio;
@@ -95,12 +95,7 @@ fn an_interrupted_run_ends_with_its_own_line_and_no_error() {
     let project = path(&folder, "runs/train");
     let args = [&["train", &data, "--project", &project, "--epochs", "5000"], &SMALL[..]].concat();
     let child = polyhead().args(args).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-    let table = folder.path.join("runs/train/run/results.csv");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while std::fs::read_to_string(&table).unwrap_or_default().lines().count() < 2 {
-        assert!(std::time::Instant::now() < deadline, "an epoch took over a minute");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_for_epochs(&path(&folder, "runs/train/run"), 1);
     let killed = run_kill(child.id());
     assert!(killed);
     let output = child.wait_with_output().unwrap();

@@ -2,7 +2,7 @@
 
 use crate::cli::{polyhead, text};
 use crate::step::{Folder, three_tasks};
-use polyhead::draw::{Canvas, PictureFormat, write_png};
+use polyhead::draw::PictureFormat;
 use polyhead::evaluate::Selection;
 use polyhead::executor::DeviceChoice;
 use polyhead::model::{Architecture, Backbone, Card, ModelFile};
@@ -54,6 +54,13 @@ impl Place {
         parts.first().map(|name| format!("{out}/{name}"))
     }
 
+    /// The predictions that an error left, `<file>.<process>-<number>.unfinished`.
+    pub fn unfinished(&self, out: &str, file: &str) -> String {
+        let names = std::fs::read_dir(self.path(out)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut kept = names.filter(|name| name.starts_with(&format!("{file}.")) && name.ends_with(".unfinished"));
+        format!("{out}/{}", kept.next().expect("predictions so far"))
+    }
+
     /// A picture whose content depends on its name.
     pub fn image(&self, name: &str) {
         let path = self.path(name);
@@ -62,7 +69,8 @@ impl Place {
         let (width, height) = (20 + seed % 60, 20 + seed / 60 % 50);
         let rgb = (0..width * height * 3).map(|i| ((i / 3 * seed + i) % 251) as u8).collect();
         // The content determines the format, not the ending.
-        write_png(&path, &Canvas::new(width, height, rgb).unwrap()).unwrap();
+        let image = image::RgbImage::from_raw(width as u32, height as u32, rgb).unwrap();
+        image.save_with_format(&path, image::ImageFormat::Png).unwrap();
     }
 
     /// `predict` with this working folder, keeping boxes of any score.
@@ -285,7 +293,7 @@ fn an_interrupted_run_leaves_complete_lines_for_what_it_computed() {
         drop(list);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(130), "{said}");
-        assert!(said.contains("4 images answered") && !said.contains("panicked"), "{said}");
+        assert!(said.contains("predicted 4 images") && !said.contains("panicked"), "{said}");
         let names = place.files(&format!("{out}/predictions.jsonl"));
         assert_eq!(names, ["2.png", "0.png", "1.png", "absent.png", "0.png"]);
         let results = std::fs::read(place.path(out).join("detections.json")).unwrap();
@@ -332,7 +340,8 @@ fn a_full_disk_leaves_complete_lines_and_the_older_predictions() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.lines().last().unwrap().starts_with("error: cannot write"), "{said}");
-    let part = place.part("out", "predictions.jsonl").unwrap();
+    assert!(place.part("out", "predictions.jsonl").is_none());
+    let part = place.unfinished("out", "predictions.jsonl");
     assert!(said.contains(&format!("the predictions made so far are in {part}")), "{said}");
     assert_eq!(place.files("out/predictions.jsonl"), older);
     let kept = place.files(&part);

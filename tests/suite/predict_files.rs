@@ -112,9 +112,10 @@ fn results_use_the_ids_of_an_annotation_file() {
         classes.iter().rev().zip([90, 5, 33]).map(|(name, id)| json!({"id": id, "name": name})).collect();
     let annotations = |categories: &[Value]| {
         let images = json!([
-            {"id": 10, "file_name": "a.png"}, {"id": 20, "file_name": "elsewhere/b.png"}, {"id": 30, "file_name": "sub/a.png"},
+            {"id": 10.0, "file_name": "a.png"}, {"id": 20, "file_name": "elsewhere/b.png"}, {"id": 30, "file_name": "sub/a.png"},
         ]);
-        let file = json!({"info": {}, "images": images, "annotations": [{"id": 1}], "categories": categories});
+        let boxes = json!([{"id": 1, "image_id": 10.0, "category_id": 5, "bbox": [1, 2, 3, 4]}]);
+        let file = json!({"info": {}, "images": images, "annotations": boxes, "categories": categories});
         std::fs::write(place.path("ann.json"), file.to_string()).unwrap();
     };
     annotations(&categories);
@@ -137,7 +138,10 @@ fn results_use_the_ids_of_an_annotation_file() {
     annotations(&categories[1..]);
     place.fail(&args, b"", 2, &["ann.json", &classes[2], "`things`"]);
     std::fs::write(place.path("ann.json"), "{\"images\":\n[}").unwrap();
-    place.fail(&args, b"", 1, &["ann.json:2", "COCO"]);
+    place.fail(&args, b"", 1, &["ann.json", "line 2", "COCO"]);
+    let twice = json!({"images": [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "a.png"}], "annotations": [], "categories": []});
+    std::fs::write(place.path("ann.json"), twice.to_string()).unwrap();
+    place.fail(&args, b"", 1, &["ann.json", "the ids 1 and 2 have the same file_name, `a.png`"]);
     place.fail(&["images", "--out", "out", "--coco-images", "ann.json"], b"", 2, &["--format coco"]);
 }
 
@@ -181,7 +185,7 @@ fn a_broken_image_keeps_its_line_and_is_named() {
     let output = place.succeed(&args, b"");
     let said = crate::cli::text(&output.stderr);
     assert!(said.contains("unreadable, left out: images/05.png: "), "{said}");
-    assert!(crate::cli::text(&output.stdout).starts_with("11 images answered"));
+    assert!(crate::cli::text(&output.stdout).starts_with("predicted 11 images; predictions in out/"));
     let lines = place.lines("out/predictions.jsonl");
     assert_eq!((lines.len(), &lines[5]["file"]), (12, &json!("images/05.png")));
     assert!(lines[5]["error"].is_string() && lines[5].get("tasks").is_none());
@@ -281,9 +285,9 @@ fn without_out_every_prediction_gets_a_new_folder_and_is_told_where_it_went() {
     place.image("images/a.png");
     let first = crate::cli::text(&place.succeed(&["images"], b"").stdout);
     let folder = "runs/predict/model";
-    assert_eq!(first, format!("1 image answered in {folder}/predictions.jsonl; pictures in {folder}\n"));
+    assert_eq!(first, format!("predicted 1 image; predictions in {folder}/predictions.jsonl; pictures in {folder}\n"));
     let second = crate::cli::text(&place.succeed(&["images", "--format", "yolo", "--no-images"], b"").stdout);
-    assert_eq!(second, "1 image answered in runs/predict/model-2/labels\n");
+    assert_eq!(second, "predicted 1 image; predictions in runs/predict/model-2/labels\n");
     assert_eq!(place.tree("runs/predict"), ["model-2/labels/a.txt", "model/a.jpg", "model/predictions.jsonl"]);
     // A run's weights have the run's name. The folder of all runs is marked, so that no data set around it reads the pictures.
     std::fs::create_dir_all(place.path("mine/weights")).unwrap();
@@ -322,7 +326,7 @@ fn pictures_mirror_the_folders_of_their_images() {
     let list =
         format!("./images/c.d.bmp\nimages/deep/a.jpeg\nimages/../images/a.png\n{whole}\nimages/a.png\nimages/a.png\n");
     place.succeed(&["-", "--out", "list"], list.as_bytes());
-    let mut listed = vec![whole.trim_start_matches('/').replace(".png", ".jpg")];
+    let mut listed = vec![format!("_{}", whole.replace(".png", ".jpg"))];
     listed.extend(["images/__/images/a.jpg", "images/a.jpg", "images/c.d.jpg", "images/deep/a.jpg"].map(String::from));
     listed.sort();
     assert_eq!(pictures("list"), listed);

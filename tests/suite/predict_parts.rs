@@ -1,10 +1,13 @@
-//! Which images `predict` takes from a data set or a list file, which part of its predictions it writes, and its pictures.
+//! Which images `predict` takes from a data set or a list file, which part of its predictions it writes, its pictures, and what a
+//! killed prediction leaves.
 
 use crate::cli::{digits, path, polyhead, succeed, text};
 use crate::predict::Place;
 use crate::step::Folder;
 use serde_json::Value;
+use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 #[test]
 fn only_the_selected_tasks_and_classes_are_written() {
@@ -76,6 +79,7 @@ fn the_images_of_a_split_are_those_that_the_run_held_out() {
     fail(&[&yaml.to_string_lossy()], &["data.yaml: is not an image", "--split"]);
     fail(&[&data, &data, "--split", "val"], &["--split", "one data set"]);
     fail(&["-", "--split", "val"], &["--split", "one data set"]);
+    fail(&[&data, "--split", "val", "--null"], &["--null", "which --split does not read: leave it out"]);
     fail(&[&data, "--split", "dev"], &["--split dev", "train, val or test"]);
     fail(&[], &["IMAGES"]);
     fail(&[&data, "--split", "val", "--out", &data], &["would be overwritten", "--out"]);
@@ -98,7 +102,7 @@ fn a_list_file_names_images_beside_it() {
         ["set/images/a.png", "set/b c.png", "here.png", &whole, "set/images/a.png", "set/absent.png", "set/# a.png"];
     assert_eq!(files, expected);
     assert!(text(&output.stderr).contains("unreadable, left out: set/absent.png: "), "{}", text(&output.stderr));
-    let mut pictures = vec![whole.trim_start_matches('/').replace(".png", ".jpg")];
+    let mut pictures = vec![format!("_{}", whole.replace(".png", ".jpg"))];
     pictures.extend(["b c.jpg", "here.jpg", "images/a.jpg", "predictions.jsonl"].map(String::from));
     pictures.sort();
     assert_eq!(place.tree("out"), pictures);
@@ -127,6 +131,70 @@ fn an_image_of_a_list_is_not_overwritten_by_its_picture() {
     let expected = ["img/a.png would be overwritten by an annotated picture"];
     place.fail(&["lists/train.txt", "--out", ".", "--image-format", "png"], b"", 2, &expected);
     assert_eq!(std::fs::read(place.path("img/a.png")).unwrap(), before);
+}
+
+#[test]
+fn no_file_of_the_user_is_replaced() {
+    let place = Place::new("replaced");
+    ["a.png", "sub/a.png", "b/x.png", "b/b/x.png", "c/x.png", "sub/more/a.png"]
+        .iter()
+        .for_each(|name| place.image(name));
+    let others = ["boxes.csv", "predictions.csv", "images.json", "detections.json", "predictions.jsonl"];
+    for name in others {
+        std::fs::create_dir_all(place.path("mine")).unwrap();
+        std::fs::write(place.path("mine").join(name), "[{\"mine\": 1}]\n").unwrap();
+    }
+    let all = || -> Vec<_> {
+        ["a.png", "sub/a.png", "b/x.png", "b/b/x.png", "c/x.png", "sub/more/a.png"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(others.iter().map(|name| format!("mine/{name}")))
+            .map(|name| std::fs::read(place.path(&name)).unwrap())
+            .collect()
+    };
+    let before = all();
+    let png = |args: &[&'static str]| -> Vec<&'static str> { [args, &["--image-format", "png"]].concat() };
+    // An image of a list, under the name of another one's picture.
+    std::fs::write(place.path("list.txt"), "a.png\nsub/a.png\n").unwrap();
+    let words = ["sub/a.png would be replaced, and polyhead did not write this file"];
+    place.fail(&png(&["list.txt", "--out", "sub"]), b"", 2, &words);
+    place.fail(&png(&["-", "--out", "sub"]), b"a.png\nsub/a.png\n", 2, &words);
+    // The folder of one source among several.
+    place.fail(&png(&["c", "b", "--out", "b"]), b"", 2, &["b would be overwritten", "--out"]);
+    place.fail(&["sub", "a.png", "--out", "sub"], b"", 2, &["sub would be overwritten", "--out"]);
+    // A folder of images among the images would be left out.
+    let words = ["--out sub/more", "sub/more/a.png, which would be left out"];
+    place.fail(&png(&["sub", "--out", "sub/more"]), b"", 2, &words);
+    for (format, file) in [("csv", "predictions.csv"), ("coco", "detections.json"), ("jsonl", "predictions.jsonl")] {
+        let words = format!("mine/{file} would be replaced");
+        place.fail(&["a.png", "--out", "mine", "--no-images", "--format", format], b"", 2, &[&words]);
+    }
+    assert_eq!(place.tree("mine").len(), others.len());
+    for (gone, format, left) in [("predictions.csv", "csv", "boxes.csv"), ("detections.json", "coco", "images.json")] {
+        let kept = std::fs::read(place.path("mine").join(gone)).unwrap();
+        std::fs::remove_file(place.path("mine").join(gone)).unwrap();
+        let words = format!("mine/{left} would be replaced");
+        place.fail(&["a.png", "--out", "mine", "--no-images", "--format", format], b"", 2, &[&words]);
+        std::fs::write(place.path("mine").join(gone), kept).unwrap();
+    }
+    assert!(all() == before);
+    // What polyhead wrote is replaced.
+    for _ in 0..2 {
+        place.succeed(&["a.png", "--out", "own", "--format", "csv,coco,jsonl,yolo"], b"");
+        place.succeed(&png(&["a.png", "--out", "own"]), b"");
+    }
+}
+
+#[test]
+fn two_images_of_a_list_do_not_share_a_picture() {
+    let place = Place::new("shared-name");
+    let whole = place.path("in/a.png").to_string_lossy().into_owned();
+    let relative = whole.trim_start_matches('/').to_owned();
+    ["in/a.png", "in/__/b.png", "b.png", &format!("in{whole}")].iter().for_each(|name| place.image(name));
+    std::fs::write(place.path("in/list.txt"), format!("{whole}\n{relative}\n../b.png\n__/b.png\n")).unwrap();
+    place.succeed(&["in/list.txt", "--out", "out", "--format", "yolo"], b"");
+    let files = |ending: &str| place.tree("out").iter().filter(|name| name.ends_with(ending)).count();
+    assert_eq!((files(".jpg"), files(".txt")), (4, 4));
 }
 
 #[test]
@@ -186,4 +254,38 @@ fn if_no_box_passes_the_threshold_its_flag_and_the_highest_score_are_named() {
         "{line} {highest}"
     );
     assert_eq!(said(&["--tasks", "kind,amount"]), "");
+    let args = ["predict", "model.safetensors", "images", "--max-det", "0"];
+    let output = polyhead().args(args).current_dir(&place.folder.path).output().unwrap();
+    assert!(text(&output.stderr).contains("--max-det 0: expected at least 1"), "{}", text(&output.stderr));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_killed_prediction_left_is_removed_and_named_by_the_next() {
+    let place = Place::new("killed");
+    place.image("a.png");
+    let mut child = place.command(&["-", "--out", "out", "--no-images"]).spawn().unwrap();
+    let mut list = child.stdin.take().unwrap();
+    list.write_all(b"a.png\n").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let left = loop {
+        let grown = place.part("out", "predictions.jsonl").filter(|part| !place.files(part).is_empty());
+        match grown {
+            Some(part) => break part,
+            None => assert!(Instant::now() < deadline, "no line within a minute"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    // A file that another process still writes is kept.
+    let said = text(&place.succeed(&["a.png", "--out", "out", "--no-images"], b"").stderr);
+    assert!(place.path(&left).is_file() && !said.contains("left unfinished"), "{said}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(list);
+    std::fs::write(place.path("out/predictions.jsonl.1-2.unfinished"), "kept on purpose").unwrap();
+    let said = text(&place.succeed(&["a.png", "--out", "out", "--no-images"], b"").stderr);
+    assert!(said.contains(&format!("note: {left} was left unfinished by a process that was killed")), "{said}");
+    let mut names = place.tree("out");
+    names.sort();
+    assert_eq!(names, ["predictions.jsonl", "predictions.jsonl.1-2.unfinished"]);
 }

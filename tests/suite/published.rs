@@ -56,7 +56,7 @@ fn graph(backbone: Backbone) -> (Architecture, Graph) {
 /// The trunk of a tiny network that starts from `seed`.
 fn store(seed: u64) -> (Architecture, Store) {
     let (architecture, graph) = graph(Backbone::Tiny);
-    let mut store = Store::new(&graph.parameters, &graph.buffers);
+    let mut store = Store::new(&graph.parameters, &graph.buffers).unwrap();
     init::initialise(&mut store, seed);
     (architecture, store)
 }

@@ -2,6 +2,8 @@
 
 use crate::cli::{digits, fail, interrupt, path, said, timeless_table as table, train};
 use crate::step::Folder;
+use polyhead::model::Card;
+use polyhead::model::weights::{self, StateFile};
 use std::path::Path;
 
 #[test]
@@ -142,6 +144,7 @@ fn best_weights_that_are_missing_damaged_or_of_another_run_no_longer_count() {
             Some(content) => std::fs::write(&file, content).unwrap(),
             None => std::fs::remove_file(&file).unwrap(),
         }
+        let before = state();
         let words = resume();
         let warning = format!("warning: weights/{name}.safetensors {problem}");
         assert!(
@@ -153,12 +156,32 @@ fn best_weights_that_are_missing_damaged_or_of_another_run_no_longer_count() {
         let state = state();
         if name == "best" {
             assert_eq!(state.kept_epoch, Some(state.epochs_done), "{words}");
+            // --patience counts from the best epoch, even if its weights are lost.
+            let highest = [before.best, before.lost_best].into_iter().flatten().reduce(f64::max);
+            let expected = match state.best > highest {
+                true => (Some(state.epochs_done), None),
+                false => (before.best_epoch, highest),
+            };
+            assert_eq!((state.best_epoch, state.lost_best), expected, "{words}");
             assert!(words.contains(&format!("of epoch {}; predict with", state.epochs_done)), "{words}");
         }
         polyhead::model::weights::read(&file).unwrap();
         assert!(std::fs::read(&file).unwrap() != foreign);
     }
     assert!(!resume().contains("warning: "));
+    // Another run's file does not count either if its epoch is the next one, as that of a run killed after saving it would be.
+    let next = state().epochs_done + 1;
+    let StateFile { tensors, mut metadata, .. } = weights::read(&best(&other, "best")).unwrap();
+    let mut card = Card::from_json(&metadata[Card::KEY], Path::new("")).unwrap();
+    card.epoch = Some(next);
+    metadata.insert(Card::KEY.to_owned(), card.to_json());
+    weights::write(&best(&run_folder, "best"), &tensors, metadata).unwrap();
+    let strange = std::fs::read(best(&run_folder, "best")).unwrap();
+    let words = resume();
+    let warning = format!("best.safetensors is of epoch {next}, which the run's state does not include");
+    assert!(words.contains(&warning), "{words}");
+    assert_eq!(state().kept_epoch, Some(next));
+    assert!(std::fs::read(best(&run_folder, "best")).unwrap() != strange);
     // Nothing is left to train, and the figure of a best file that is gone is not claimed.
     std::fs::remove_file(best(&run_folder, "best")).unwrap();
     let words = said(&["train", "--resume", &run_folder]);

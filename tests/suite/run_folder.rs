@@ -3,13 +3,14 @@
 
 use crate::cli::{SMALL, digits, fail, interrupt, path, polyhead, results, run, succeed, text, train};
 use crate::step::Folder;
+use crate::system::Running;
 use polyhead::train::checkpoint;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-fn spawn(args: &[&str]) -> Child {
-    polyhead().args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+fn spawn(args: &[&str]) -> Running {
+    Running::new(polyhead().args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
 fn signal(name: &str, id: u32) {
@@ -18,11 +19,11 @@ fn signal(name: &str, id: u32) {
 }
 
 /// Waits until one of `children` has locked the folder, and stops it.
-fn stop_the_holder(run_folder: &str, children: &[&Child]) -> u32 {
+fn stop_the_holder(run_folder: &str, children: &[&Running]) -> u32 {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let said = std::fs::read_to_string(Path::new(run_folder).join(".polyhead-lock")).unwrap_or_default();
-        let holds = |child: &&&Child| said.starts_with(&format!("process {} on ", child.id()));
+        let holds = |child: &&&Running| said.starts_with(&format!("process {} on ", child.id()));
         if let Some(holder) = children.iter().find(holds).filter(|_| said.ends_with('\n')) {
             signal("STOP", holder.id());
             return holder.id();
@@ -82,11 +83,11 @@ fn two_processes_resume_the_same_run_and_one_is_refused() {
     let holder = stop_the_holder(&cut, &[&both[0], &both[1]]);
     let (first, second): (Vec<_>, Vec<_>) = both.into_iter().partition(|child| child.id() == holder);
     for child in second {
-        assert_refused(&child.wait_with_output().unwrap(), holder);
+        assert_refused(&child.output(), holder);
     }
     signal("CONT", holder);
     for child in first {
-        let output = child.wait_with_output().unwrap();
+        let output = child.output();
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
     let epochs: Vec<String> = results(&cut).iter().map(|row| row["epoch"].clone()).collect();
@@ -155,11 +156,11 @@ fn two_runs_over_the_same_folder_leave_one_complete_run() {
     let seed = if both[0].id() == holder { 11 } else { 12 };
     let (first, second): (Vec<_>, Vec<_>) = both.into_iter().partition(|child| child.id() == holder);
     for child in second {
-        assert_refused(&child.wait_with_output().unwrap(), holder);
+        assert_refused(&child.output(), holder);
     }
     signal("CONT", holder);
     for child in first {
-        let output = child.wait_with_output().unwrap();
+        let output = child.output();
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
     assert_eq!(results(&target).len(), 7);

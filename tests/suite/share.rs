@@ -1,6 +1,6 @@
 //! `polyhead card`: the description of a model, and the folder to give to others.
 
-use crate::cli::{digits, fail, path, said, succeed, train};
+use crate::cli::{digits, fail, path, polyhead, said, succeed, train};
 use crate::step::Folder;
 use std::path::Path;
 
@@ -14,6 +14,26 @@ fn a_shared_model_predicts_the_same_and_names_no_path() {
     for words in ["# A model of polyhead", "| paper | classification |", "| digits/AP | ", "lr_trunk: 0.5\n"] {
         assert!(text.contains(words), "{words}: {text}");
     }
+    // In the folder of the weights, a bare file name still belongs to its run.
+    let weights = Path::new(&run_folder).join("weights");
+    let bare = |command: &str| {
+        let output = polyhead().args([command, "best.safetensors"]).current_dir(&weights).output().unwrap();
+        assert!(output.status.success(), "{}", crate::cli::text(&output.stderr));
+        crate::cli::text(&output.stdout)
+    };
+    assert_eq!(bare("card"), text);
+    let own = format!("best.safetensors on {data} (val split, 9 images)");
+    assert!(bare("evaluate").starts_with(&own), "{own}");
+    // Figures are those of the epoch of the weights, whatever else is in the table.
+    let table = Path::new(&run_folder).join("results.csv");
+    let rows = std::fs::read_to_string(&table).unwrap();
+    let last = rows.lines().last().unwrap();
+    let later = format!("2{}", last.strip_prefix('1').unwrap().replace("0.", "0.9"));
+    std::fs::write(&table, format!("{rows}{later}\n")).unwrap();
+    assert_eq!(succeed(&["card", &run_folder]), text);
+    std::fs::write(&table, rows.replace(last, &later)).unwrap();
+    assert!(!succeed(&["card", &run_folder]).contains("On the validation images"));
+    std::fs::write(&table, &rows).unwrap();
     // `last` holds the whole state of the run, with its paths.
     let last = path(&folder, "runs/train/second/weights/last.safetensors");
     for (name, model) in [("of-run", &run_folder), ("of-last", &last)] {

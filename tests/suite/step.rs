@@ -1,5 +1,4 @@
-//! One or a few training steps: fusion does not change results, gradients match the loss, and a resumed run equals an
-//! uninterrupted one.
+//! One or a few training steps: fusion changes nothing, gradients match the loss, a resumed run equals an uninterrupted one.
 
 use crate::balance::{balance, in_whole_steps};
 use polyhead::device::cpu::IsaName;
@@ -392,6 +391,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
             optimizer_steps: first.optimizer.steps.clone(),
             balance: first.balance.state(),
             best: None,
+            lost_best: Some(0.5),
             best_epoch: Some(3),
             kept_epoch: Some(4),
             retries: 1,

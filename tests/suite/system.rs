@@ -4,6 +4,7 @@
 use crate::cli::{SMALL, digits, path, polyhead, run, text, timeless_table as table};
 use crate::step::Folder;
 use polyhead::data::built_in::digits::{DigitsOptions, write_digits};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -27,6 +28,88 @@ pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what} took over a minute");
         std::thread::sleep(Duration::from_millis(3));
     }
+}
+
+/// A process that is killed when it goes out of scope, so that one that is stopped by a signal does not outlive a failed test.
+pub struct Running(Option<Child>);
+
+impl Running {
+    pub fn new(child: Child) -> Running {
+        Running(Some(child))
+    }
+
+    /// Waits for its end.
+    pub fn output(mut self) -> Output {
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn a_stopped_process_does_not_outlive_a_failed_test() {
+    let mut id = 0;
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let child = Running::new(Command::new("sleep").arg("600").spawn().unwrap());
+        signal(&child, &["STOP"]);
+        id = child.id();
+        // Unlike a panic, this prints nothing.
+        std::panic::resume_unwind(Box::new(()));
+    }));
+    assert!(failed.is_err() && id > 0 && !Path::new(&format!("/proc/{id}")).exists());
+}
+
+#[test]
+fn a_signal_while_the_first_batch_of_large_pictures_loads_ends_the_run_soon() {
+    let folder = Folder::new("large-pictures");
+    // Files of 81 megapixels that take long to decode and little to write.
+    let first = folder.path.join("data/cat/0.png");
+    for class in ["cat", "dog"] {
+        std::fs::create_dir_all(folder.path.join("data").join(class)).unwrap();
+    }
+    image::GrayImage::new(9000, 9000).save(&first).unwrap();
+    for i in 1..24 {
+        let copy = folder.path.join("data").join(["cat", "dog"][i % 2]).join(format!("{i}.png"));
+        std::fs::hard_link(&first, copy).unwrap();
+    }
+    let (data, project) = (path(&folder, "data"), path(&folder, "runs/train"));
+    let own = ["train", &data, "--project", &project, "--name", "run"];
+    let mut command = polyhead();
+    command.args([&own[..], &SMALL].concat()).args(["--workers", "2", "--val-fraction", "0.2"]);
+    let mut child = Running::new(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let saved = folder.path.join("runs/train/run/weights/last.safetensors");
+    wait_for("the first save", || saved.is_file() || child.try_wait().unwrap().is_some());
+    // The batch takes several seconds.
+    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    signal(&child, &["TERM"]);
+    let code = ended(&mut child).code();
+    let took = begun.elapsed();
+    let said = text(&child.output().stderr);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(took < Duration::from_secs(2), "{took:?}: {said}");
+    assert!(!said.contains("epoch 1/"), "{said}");
 }
 
 /// Waits for the end of a process. One that does not end is killed, and the test fails.

@@ -2,9 +2,9 @@
 
 use crate::cli::{SMALL, digits, path, polyhead, said, succeed, text};
 use crate::step::Folder;
-use crate::system::{ended, signal, wait_for};
+use crate::system::{Running, ended, signal, wait_for};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 /// The sorted names in a folder.
 fn names(folder: &Path) -> Vec<String> {
@@ -20,9 +20,9 @@ fn partial(folder: &Folder, out: &str) -> Vec<String> {
 }
 
 /// Starts a command that writes `out`, and waits until it has begun to write.
-fn begun(folder: &Folder, args: &[&str], out: &str) -> Child {
+fn begun(folder: &Folder, args: &[&str], out: &str) -> Running {
     let mut command = polyhead();
-    let mut child = command.args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Running::new(command.args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     // Its own, and not one that a killed process left. With something inside, it is locked, too.
     let own = format!(".{out}.partial-{}-", child.id());
     wait_for("a partial folder", || {
@@ -42,7 +42,7 @@ fn an_interrupted_data_set_leaves_nothing_behind() {
         let mut child = begun(&folder, &["data", "digits", &out], "set");
         signal(&child, &[name]);
         let code = ended(&mut child).code();
-        let said = text(&child.wait_with_output().unwrap().stderr);
+        let said = text(&child.output().stderr);
         assert_eq!(code, Some(130), "{said}");
         assert!(said.contains("removing what is written so far"), "{said}");
         assert!(names(&folder.path).is_empty(), "{name}: {:?}", names(&folder.path));

@@ -51,6 +51,15 @@ pub enum Error {
         /// Lists every task's loss and weight, the step and the images.
         report: String,
     },
+    /// The operating system refuses memory.
+    Memory {
+        /// The number of bytes asked for.
+        bytes: usize,
+        /// Their purpose, such as `a step`.
+        purpose: String,
+        /// The user's way out, such as `lower --batch`.
+        advice: &'static str,
+    },
     /// The operating system refuses to start threads.
     Threads {
         /// The number of threads asked for.
@@ -178,6 +187,9 @@ impl fmt::Display for Error {
             Error::Io { action, path, source } => format!("cannot {action} {}: {source}", shown(path)),
             Error::Checkpoint { file, message } => format!("{}: {message}", shown(file)),
             Error::NonFinite { report } => report.clone(),
+            Error::Memory { bytes, purpose, advice } => {
+                format!("the system refuses {} MiB of memory for {purpose}: {advice}", bytes.div_ceil(1 << 20))
+            }
             Error::Threads { count, purpose, lower, reason } => {
                 let threads = if *count == 1 { "a thread".to_owned() } else { format!("{count} threads") };
                 format!(

@@ -1,9 +1,9 @@
 //! Files that appear complete under their names: each is written under a temporary name beside its place, then renamed. Also the
 //! checksum of a file. File formats, and files that grow while others read them, are elsewhere.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -135,6 +135,50 @@ pub fn beside(path: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(&name).rand_bytes(0).make_in(folder, open)
 }
 
+/// A file as from [`beside`] that stays and is locked as long as it is open, so that [`remove_left_beside`] knows it from what a
+/// killed process left. Where files cannot be locked, it is not.
+///
+/// # Errors
+/// The file system refuses.
+pub fn beside_locked(path: &Path) -> io::Result<(File, PathBuf)> {
+    loop {
+        let (file, aside) = beside(path)?.keep().map_err(|e| e.error)?;
+        match file.try_lock() {
+            // Another process may have taken the new file for a leftover before it was locked.
+            Ok(()) if !aside.exists() => {}
+            Err(TryLockError::WouldBlock) => drop(std::fs::remove_file(&aside)),
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok((file, aside)),
+        }
+    }
+}
+
+/// Removes the unfinished files that killed processes left beside `path`, and returns a sentence about each. Files that another
+/// process writes are kept, and so are all files where they cannot be locked.
+pub fn remove_left_beside(path: &Path) -> Vec<String> {
+    let Some(name) = path.file_name().and_then(OsStr::to_str) else { return Vec::new() };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_part = |entry: &OsStr| {
+        let rest = entry.to_str().and_then(|entry| entry.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".part"));
+        rest.and_then(|rest| rest.split_once('-'))
+            .is_some_and(|(process, number)| is_number(process) && is_number(number))
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut left: Vec<PathBuf> = entries
+        .map(|entry| entry.file_name())
+        .filter(|entry| is_part(entry))
+        .map(|entry| path.with_file_name(entry))
+        .collect();
+    left.sort();
+    let removed = left.into_iter().filter_map(|part| {
+        let file = File::options().write(true).open(&part).ok()?;
+        file.try_lock().ok()?;
+        std::fs::remove_file(&part).ok()?;
+        Some(format!("{} was left unfinished by a process that was killed, and is removed", shown(&part)))
+    });
+    removed.collect()
+}
+
 /// The longest name of a file in bytes, on all common file systems.
 const LONGEST_NAME: usize = 255;
 
@@ -189,6 +233,24 @@ mod tests {
             other[at] ^= 1;
             assert_ne!(checksum(&[&other]), whole);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_is_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let (mut file, own) = beside_locked(&path).unwrap();
+        file.write_all(b"one").unwrap();
+        let foreign = ["a.jsonl", "a.jsonl.3-x.part", "a.jsonl.3.part", "b.jsonl.3-4.part", "a.jsonl.3-4.unfinished"];
+        foreign.iter().for_each(|name| std::fs::write(folder.path().join(name), "").unwrap());
+        std::fs::write(folder.path().join("a.jsonl.7-12.part"), "half").unwrap();
+        let removed = remove_left_beside(&path);
+        assert!(removed.len() == 1 && removed[0].contains("a.jsonl.7-12.part was left unfinished"), "{removed:?}");
+        assert!(own.is_file() && foreign.iter().all(|name| folder.path().join(name).is_file()));
+        drop(file);
+        assert_eq!(remove_left_beside(&path).len(), 1);
+        assert!(!own.exists());
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! COCO's results file, `detections.json`, and its ids. They come from an annotation file, so that the two can be
 //! compared directly, or are our own, which `images.json` explains.
 
-use crate::error::{Error, Result, path_text};
+use crate::data::coco::{self, CocoAnnotations};
+use crate::error::{Error, Result, path_text, shown};
 use crate::predict::answer::Answered;
-use crate::reading::did_you_mean;
+use crate::reading::{cut, did_you_mean};
 use crate::tasks::Task;
-use serde::Deserialize;
 use serde_json::json;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,50 +17,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Annotations {
     file: PathBuf,
     /// Ids by `file_name`.
-    images: HashMap<String, u64>,
+    images: HashMap<String, i64>,
     /// Ids by the last part of `file_name`; `None` if two images share it.
-    bare: HashMap<String, Option<u64>>,
-    categories: HashMap<String, u64>,
+    bare: HashMap<String, Option<i64>>,
+    categories: HashMap<String, i64>,
     unknown: AtomicU64,
-}
-
-#[derive(Deserialize)]
-struct AnnotationFile {
-    images: Vec<ImageEntry>,
-    categories: Vec<CategoryEntry>,
-}
-
-#[derive(Deserialize)]
-struct ImageEntry {
-    id: u64,
-    file_name: String,
-}
-
-#[derive(Deserialize)]
-struct CategoryEntry {
-    id: u64,
-    name: String,
 }
 
 impl Annotations {
     /// # Errors
-    /// The file cannot be read or is not a COCO annotation file.
+    /// The file cannot be read, is not a COCO annotation file, or gives a name to two images or two categories.
     pub fn read(path: &Path) -> Result<Annotations> {
-        let file = File::open(path).map_err(Error::io("read", path))?;
-        let read: AnnotationFile = serde_json::from_reader(BufReader::new(file))
-            .map_err(|e| Error::data(path, Some(e.line()), format!("not a COCO annotation file: {e}")))?;
-        let (mut images, mut bare) = (HashMap::new(), HashMap::new());
-        for image in read.images {
+        let CocoAnnotations { images, categories, .. } = coco::read_annotations(path)?;
+        let mut bare = HashMap::new();
+        for image in &images {
             let last = image.file_name.rsplit('/').next().unwrap_or_default().to_owned();
             bare.entry(last).and_modify(|id| *id = None).or_insert(Some(image.id));
-            images.insert(image.file_name, image.id);
         }
-        let categories = read.categories.into_iter().map(|c| (c.name, c.id)).collect();
+        let images = by_name(path, ["images", "file_name"], images.into_iter().map(|i| (i.file_name, i.id)))?;
+        let categories = by_name(path, ["categories", "name"], categories.into_iter().map(|c| (c.name, c.id)))?;
         Ok(Annotations { file: path.to_path_buf(), images, bare, categories, unknown: AtomicU64::new(0) })
     }
 
     /// The id of the image whose `file_name` is the end of the path, or else of the only one with the same file name.
-    fn id_of(&self, file: &Path) -> Option<u64> {
+    fn id_of(&self, file: &Path) -> Option<i64> {
         let text = file.to_string_lossy().replace('\\', "/");
         let starts = text.match_indices('/').map(|(at, _)| at + 1);
         let whole = [0].into_iter().chain(starts).find_map(|at| self.images.get(&text[at..]).copied());
@@ -77,14 +55,32 @@ impl Annotations {
     /// A note about the predicted images that are not annotated.
     pub fn remark(&self) -> Option<String> {
         let count = self.unknown.load(Ordering::Relaxed);
-        let file = self.file.display();
+        let file = shown(&self.file);
         (count > 0)
             .then(|| format!("images that {file} does not name, without a detection in the COCO results: {count}"))
     }
 }
 
+/// The ids of a list's entries by their name, which stands under a key.
+fn by_name(
+    path: &Path,
+    [list, key]: [&str; 2],
+    entries: impl Iterator<Item = (String, i64)>,
+) -> Result<HashMap<String, i64>> {
+    let mut ids = HashMap::new();
+    for (name, id) in entries {
+        if let Some(before) = ids.insert(name.clone(), id) {
+            let name = cut(&name);
+            let message =
+                format!("the {list} with the ids {before} and {id} have the same {key}, `{name}`: each needs its own");
+            return Err(Error::data(path, None, message));
+        }
+    }
+    Ok(ids)
+}
+
 /// A detection task's classes as category ids; `None` for a task whose classes are not in the annotations.
-pub type Categories = Option<Vec<u64>>;
+pub type Categories = Option<Vec<i64>>;
 
 /// The category ids of an annotation file by name, or else numbers from 1 that continue from task to task.
 ///
@@ -106,7 +102,7 @@ pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annota
             Some(missing) => {
                 return Err(Error::Usage(format!(
                     "{}: no category is called `{missing}`, a class of the task `{}`{}; use the annotations of the model's training data",
-                    annotations.file.display(),
+                    shown(&annotations.file),
                     tasks[task].name,
                     did_you_mean(missing, known.keys().map(String::as_str))
                 )));
@@ -116,7 +112,7 @@ pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annota
     if found.iter().all(Option::is_none) {
         return Err(Error::Usage(format!(
             "{}: none of its categories is a class of the model; use the annotations of its training data",
-            annotations.file.display()
+            shown(&annotations.file)
         )));
     }
     Ok(found)
@@ -125,7 +121,7 @@ pub fn categories(tasks: &[Task], detects: &[usize], annotations: Option<&Annota
 /// `detections.json`: one entry per box.
 pub struct Results {
     pub task: usize,
-    pub categories: Vec<u64>,
+    pub categories: Vec<i64>,
     pub ids: Option<Arc<Annotations>>,
 }
 
@@ -133,13 +129,17 @@ impl Results {
     pub fn piece(&self, image: &Answered) -> String {
         let id = match &self.ids {
             Some(annotations) => annotations.id_of(image.file),
-            None => Some(image.number),
+            // Numbers are far below the largest of either type.
+            None => Some(image.number as i64),
         };
         let Some(id) = id else { return String::new() };
         let entries = image.answer[self.task].coco(id, &self.categories);
         entries.iter().map(ToString::to_string).collect::<Vec<_>>().join(",\n")
     }
 }
+
+/// The start of `images.json`. Other programs write no space there, or other keys first.
+pub const IMAGES_START: &str = "{\"categories\": ";
 
 /// `images.json`: lists the images and classes behind our ids, in the form of an annotation file.
 pub struct Images {
@@ -157,7 +157,7 @@ impl Images {
     }
 
     pub fn opening(&self) -> String {
-        format!("{{\"categories\": {},\n\"images\": [", self.categories)
+        format!("{IMAGES_START}{},\n\"images\": [", self.categories)
     }
 
     pub fn piece(image: &Answered) -> String {

@@ -73,7 +73,7 @@ pub fn sheets(formats: &[Format], tasks: &[Task], annotations: Option<&Arc<Annot
             continue;
         }
         if detects.is_empty() && matches!(format, Format::Coco | Format::Yolo) {
-            let names: Vec<String> = tasks.iter().map(|t| format!("`{}` ({})", t.name, t.kind_word())).collect();
+            let names: Vec<String> = tasks.iter().map(Task::described).collect();
             return Err(Error::Usage(format!(
                 "--format {}: it holds boxes, and the model has no {} task, only {}; use jsonl or csv",
                 if format == Format::Coco { "coco" } else { "yolo" },
@@ -135,6 +135,19 @@ impl Sheet {
             Kind::Images(images) => Ok(images.opening()),
             Kind::Table { tasks } => tables::header(tasks),
             Kind::Boxes { .. } => tables::boxes_header(),
+        }
+    }
+
+    /// Whether polyhead wrote a file of this kind that begins with `start`.
+    pub fn has_written(&self, start: &str) -> bool {
+        match &self.kind {
+            Kind::Lines => start.starts_with("{\"file\":"),
+            Kind::Results(_) => ["[\n]", "[\n{\"image_id\":"].iter().any(|own| start.starts_with(own)),
+            Kind::Images(_) => start.starts_with(coco::IMAGES_START),
+            Kind::Table { .. } => {
+                start.lines().next().is_some_and(|header| header.starts_with("file,") && header.ends_with(",error"))
+            }
+            Kind::Boxes { .. } => tables::boxes_header().is_ok_and(|header| start.starts_with(&header)),
         }
     }
 

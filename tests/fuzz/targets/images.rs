@@ -53,7 +53,9 @@ pub fn jpeg(bytes: &[u8]) {
     if is_large {
         return;
     }
+    // Of other formats, some are read in another way on purpose: a PNM file states its white.
     if let Ok(ours) = &whole
+        && bytes.starts_with(&[0xFF, 0xD8])
         && let Some(theirs) = general(bytes)
     {
         assert!(*ours == theirs, "the decoders differ");

@@ -73,7 +73,7 @@ pub fn card(bytes: &[u8]) {
         Ok(card) => {
             let again = Card::from_json(&card.to_json(), Path::new("w.safetensors")).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(again.to_json(), card.to_json());
-            start(&ModelFile { card, tensors: Tensors::new(), notes: Vec::new() });
+            start(&ModelFile { card, tensors: Tensors::new(), notes: Vec::new(), path: None });
         }
     }
 }

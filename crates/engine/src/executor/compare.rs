@@ -112,12 +112,12 @@ impl Pair<'_> {
     fn compare(&mut self, index: usize) -> Result<NodeComparison> {
         let node = &self.logical.nodes[index];
         self.hand_over(index)?;
-        self.cpu.run_node(self.theirs, node, self.scalars);
+        self.cpu.run_node(self.theirs, node, self.scalars)?;
         let written = self.gpu.run_node(self.ours, index)?;
         let mut differences = Vec::new();
         for (position, output) in written.iter().enumerate() {
             if position == 1 && differences.iter().all(Difference::is_within) {
-                self.sum_what_was_stored(node, &written[0].numbers);
+                self.sum_what_was_stored(node, &written[0].numbers)?;
             }
             let expected = self.cpu.value(self.theirs, output.value);
             let compared = self.differences(node, position, output.value, &output.numbers, &expected);
@@ -163,11 +163,12 @@ impl Pair<'_> {
 
     /// Repeats the sums of a convolution's epilogue on the CPU over the values that the GPU stored. The GPU takes its sums over
     /// rounded values; from the same values only the order of the sum can differ.
-    fn sum_what_was_stored(&mut self, node: &Node, stored: &[f32]) {
+    fn sum_what_was_stored(&mut self, node: &Node, stored: &[f32]) -> Result<()> {
         if let Some(sums) = operation(&node.op).sums_of_stored(node) {
             self.cpu.set_value(self.theirs, node.outputs[0], stored);
-            self.cpu.run_node(self.theirs, &sums, self.scalars);
+            self.cpu.run_node(self.theirs, &sums, self.scalars)?;
         }
+        Ok(())
     }
 
     /// The number of elements in one row of a value's first dimension.

@@ -5,7 +5,8 @@ mod memory;
 
 use super::store::{ParameterSet, Rule, Store, Update};
 use super::{Ceilings, NodeTime, StepScalars, not_in_the_arena};
-use crate::device::cpu::{Cpu, IsaName, memory::Aligned};
+use crate::device::cpu::memory::{Aligned, check_available};
+use crate::device::cpu::{Cpu, IsaName};
 use crate::error::{Error, Result};
 use crate::graph::fuse::{Fusion, fuse};
 use crate::graph::plan::{Plan, plan};
@@ -15,6 +16,7 @@ use crate::ops::conv2d::{PackedForm, Packing};
 use crate::ops::cpu::{CpuNode, Weights};
 use crate::ops::optimizer::cpu as optimizer;
 use memory::{Blocks, Memory};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
@@ -53,20 +55,44 @@ struct PackedWeights(HashMap<(ParameterId, PackedForm, ParameterSet), (u64, Alig
 
 impl PackedWeights {
     /// Packs the weight of parameter `id` if it changed since it was last packed.
-    fn refresh(&mut self, cpu: &Cpu, store: &Store, id: ParameterId, packing: &Packing, set: ParameterSet) {
-        let place = self.0.entry((id, packing.form, set));
-        let (version, packed) = place.or_insert_with(|| (u64::MAX, Aligned::zeroed(packing.len(cpu) * 4)));
+    ///
+    /// # Errors
+    /// The system refuses the memory.
+    fn refresh(
+        &mut self,
+        cpu: &Cpu,
+        store: &Store,
+        id: ParameterId,
+        packing: &Packing,
+        set: ParameterSet,
+    ) -> Result<()> {
+        let (version, packed) = match self.0.entry((id, packing.form, set)) {
+            Entry::Occupied(place) => place.into_mut(),
+            Entry::Vacant(place) => place.insert((u64::MAX, for_a_step(packing.len(cpu) * 4)?)),
+        };
         if *version != store.version() {
             let (values, _) = store.set(set);
             packing.pack(cpu, &values.f32()[store.range(id)], packed.f32_mut());
             *version = store.version();
         }
+        Ok(())
     }
 
     /// The packed weight made by the last [`PackedWeights::refresh`].
     fn get(&self, id: ParameterId, packing: &Packing, set: ParameterSet) -> &[f32] {
         self.0[&(id, packing.form, set)].1.f32()
     }
+}
+
+/// What the user can do if the system refuses the memory of a step.
+const ADVICE: &str = "lower --batch or --imgsz";
+
+/// A block of memory that steps use.
+///
+/// # Errors
+/// The system refuses it.
+fn for_a_step(bytes: usize) -> Result<Aligned> {
+    Aligned::try_zeroed(bytes).ok_or_else(|| Error::Memory { bytes, purpose: "a step".into(), advice: ADVICE })
 }
 
 /// The parameter that a node reads in packed form, and how it is packed.
@@ -97,25 +123,21 @@ impl CpuExecutor {
         fuse(&mut graph, fusion);
         let plan = plan(&graph);
         let images: usize = graph.batch.iter().map(|&v| graph.value(v).bytes()).sum();
-        let bytes = images.saturating_add(plan.arena_bytes);
-        if !Aligned::is_available(bytes) {
-            let mib = bytes >> 20;
-            return Err(Error::Other(format!(
-                "the system refuses {mib} MiB of memory for a step: lower --batch or --imgsz"
-            )));
-        }
+        // Checked as a whole first, so that the message names what a step needs and not only a part.
+        check_available(images.saturating_add(plan.arena_bytes), "a step", ADVICE)?;
         let trains = graph.nodes.iter().any(|node| node.segment != Segment::Forward);
         let weights = if trains { Weights::Plain } else { Weights::Packed };
-        let batch = graph.batch.iter().map(|&v| (v, Aligned::zeroed(graph.value(v).bytes()))).collect();
+        let batch = graph.batch.iter().map(|&v| Ok((v, for_a_step(graph.value(v).bytes())?)));
+        let batch = batch.collect::<Result<_>>()?;
         let prepared = Prepared { graph, plan, weights, batch };
         let nodes = prepared.graph.nodes.iter();
         let scratch = nodes.map(|node| 4 * memory::scratch_len(&prepared.node(&self.cpu, node))).max().unwrap_or(0);
         let arena_bytes = prepared.plan.arena_bytes;
         if arena_bytes > self.arena.bytes() {
-            self.arena = Aligned::zeroed(arena_bytes);
+            self.arena = for_a_step(arena_bytes)?;
         }
         if scratch > self.scratch.bytes() {
-            self.scratch = Aligned::zeroed(scratch);
+            self.scratch = for_a_step(scratch)?;
         }
         self.plans.insert(self.next, prepared);
         self.next += 1;
@@ -150,13 +172,14 @@ impl CpuExecutor {
     }
 
     /// See [`super::Executor::run`].
-    pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) {
-        self.refresh_packed(plan, segment, set);
+    pub fn run(&mut self, plan: usize, segment: Segment, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
+        self.refresh_packed(plan, segment, set)?;
         let nodes = self.plans[&plan].plan.nodes(segment);
         let (prepared, mut memory) = self.memory(plan, set);
         for node in &prepared.graph.nodes[nodes] {
             memory.run(node, scalars);
         }
+        Ok(())
     }
 
     /// A plan, and the memory that its nodes use.
@@ -167,11 +190,11 @@ impl CpuExecutor {
     }
 
     /// See [`super::Executor::time_nodes`].
-    pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Vec<NodeTime> {
+    pub fn time_nodes(&mut self, plan: usize, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
         let mut times = NodeTime::list(&self.plans[&plan].graph);
         for repeat in 0..=repeats {
             for segment in Segment::ALL {
-                self.refresh_packed(plan, segment, ParameterSet::Current);
+                self.refresh_packed(plan, segment, ParameterSet::Current)?;
                 let (prepared, mut memory) = self.memory(plan, ParameterSet::Current);
                 for index in prepared.plan.nodes(segment) {
                     let start = Instant::now();
@@ -182,7 +205,7 @@ impl CpuExecutor {
                 }
             }
         }
-        times
+        Ok(times)
     }
 
     /// See [`super::Executor::ceilings`].
@@ -202,16 +225,17 @@ impl CpuExecutor {
     }
 
     /// Packs the weights that the segment's convolutions read again, if an update changed them.
-    fn refresh_packed(&mut self, plan: usize, segment: Segment, set: ParameterSet) {
+    fn refresh_packed(&mut self, plan: usize, segment: Segment, set: ParameterSet) -> Result<()> {
         let prepared = &self.plans[&plan];
         if prepared.weights == Weights::Plain {
-            return;
+            return Ok(());
         }
         for node in &prepared.graph.nodes[prepared.plan.nodes(segment)] {
             if let Some((id, packing)) = packing(&prepared.graph, node) {
-                self.packed.refresh(&self.cpu, &self.store, id, &packing, set);
+                self.packed.refresh(&self.cpu, &self.store, id, &packing, set)?;
             }
         }
+        Ok(())
     }
 
     /// See [`super::Executor::update`].

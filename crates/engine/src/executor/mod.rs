@@ -11,7 +11,6 @@ pub use cpu::CpuExecutor;
 pub use cuda::{CudaExecutor, Tiles};
 pub use store::{ParameterSet, Store};
 
-use crate::device::cpu::memory::Aligned;
 use crate::device::cpu::{Cpu, IsaName};
 use crate::device::cuda::{Cuda, Driver, Filled, Precision, fill, loaded_libraries};
 use crate::error::{Error, Result};
@@ -198,14 +197,7 @@ impl Executor {
     /// # Errors
     /// The device is not available, or the system refuses the memory.
     pub fn new(choice: &DeviceChoice, parameters: &[Parameter], buffers: &[Buffer]) -> Result<Executor> {
-        let bytes = Store::bytes(parameters, buffers);
-        if !Aligned::is_available(bytes) {
-            return Err(Error::Other(format!(
-                "the system refuses {} MiB of memory for the model's parameters: use a smaller --backbone or --head, or fewer classes",
-                bytes >> 20
-            )));
-        }
-        let store = Store::new(parameters, buffers);
+        let store = Store::new(parameters, buffers)?;
         let cuda = match choice {
             DeviceChoice::Cpu { threads } => {
                 return Ok(Executor::Cpu(Box::new(CpuExecutor::new(Cpu::new(*threads)?, store))));
@@ -303,10 +295,7 @@ impl Executor {
     /// Runs one segment with the parameters of `set`.
     pub fn run(&mut self, plan: PlanId, segment: Segment, set: ParameterSet, scalars: &StepScalars) -> Result<()> {
         match self {
-            Executor::Cpu(e) => {
-                e.run(plan.0, segment, set, scalars);
-                Ok(())
-            }
+            Executor::Cpu(e) => e.run(plan.0, segment, set, scalars),
             Executor::Cuda(e) => e.run(plan.0, segment, set, scalars),
         }
     }
@@ -354,7 +343,7 @@ impl Executor {
     /// A GPU that refuses a call.
     pub fn time_nodes(&mut self, plan: PlanId, scalars: &StepScalars, repeats: usize) -> Result<Vec<NodeTime>> {
         match self {
-            Executor::Cpu(e) => Ok(e.time_nodes(plan.0, scalars, repeats)),
+            Executor::Cpu(e) => e.time_nodes(plan.0, scalars, repeats),
             Executor::Cuda(e) => e.time_nodes(plan.0, scalars, repeats),
         }
     }

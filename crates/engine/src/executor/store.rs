@@ -1,7 +1,7 @@
 //! The state that outlives a step: parameters, their gradients, optimizer state, moving averages, running statistics. The buffers
 //! are flat, so that the update needs only one pass.
 
-use crate::device::cpu::memory::Aligned;
+use crate::device::cpu::memory::{Aligned, check_available};
 use crate::error::{Error, Result};
 use crate::ir::{Buffer, BufferId, Graph, Group, Parameter, ParameterId, Place};
 use crate::ops::optimizer::cpu::{AdamW, GroupScalars, ParameterRange, Sgd};
@@ -76,24 +76,37 @@ impl Store {
     }
 
     /// A store for these parameters and running statistics, all zero.
-    pub fn new(parameters: &[Parameter], buffers: &[Buffer]) -> Store {
+    ///
+    /// # Errors
+    /// The system refuses the memory.
+    pub fn new(parameters: &[Parameter], buffers: &[Buffer]) -> Result<Store> {
+        let refused = || Error::Memory {
+            bytes: Store::bytes(parameters, buffers),
+            purpose: "the model's parameters".into(),
+            advice: "use a smaller --backbone or --head, or fewer classes",
+        };
+        // Checked as a whole first, because the sum below could exceed the largest number.
+        if check_available(Store::bytes(parameters, buffers), "", "").is_err() {
+            return Err(refused());
+        }
         let (ranges, total) = lay_out(parameters.iter().map(|p| p.shape.iter().product()));
         let (buffer_ranges, running) = lay_out(buffers.iter().map(|b| b.shape.iter().product()));
-        let block = || Aligned::zeroed(total * 4);
-        Store {
+        let zeroed = |len: usize| Aligned::try_zeroed(len.saturating_mul(4)).ok_or_else(refused);
+        let block = || zeroed(total);
+        Ok(Store {
             parameters: parameters.to_vec(),
             buffers: buffers.to_vec(),
             ranges,
             buffer_ranges,
-            values: block(),
-            gradients: block(),
-            first_moment: block(),
-            second_moment: block(),
-            average: block(),
-            running: Aligned::zeroed(running * 4),
-            running_average: Aligned::zeroed(running * 4),
+            values: block()?,
+            gradients: block()?,
+            first_moment: block()?,
+            second_moment: block()?,
+            average: block()?,
+            running: zeroed(running)?,
+            running_average: zeroed(running)?,
             version: 0,
-        }
+        })
     }
 
     /// Returns an error unless the graph's parameters and running statistics are the first of this Store's, by name and shape. A
@@ -324,7 +337,7 @@ mod tests {
         let device = DeviceChoice::Cpu { threads: 1 };
         let mut executor = Executor::new(&device, &graph.parameters, &graph.buffers).unwrap();
         let plan = executor.prepare(graph, Fusion::On).unwrap();
-        executor.edit_store(|store| *store = Store::new(&smaller.parameters, &smaller.buffers)).unwrap();
+        executor.edit_store(|store| *store = Store::new(&smaller.parameters, &smaller.buffers).unwrap()).unwrap();
         let _ = executor.run(plan, Segment::Forward, ParameterSet::Current, &StepScalars::default());
     }
 

@@ -8,7 +8,7 @@ use crate::data::declaration::{GroupedBy, Grouping, LabelFile, LabelsFrom, Split
 use crate::data::progress::Progress;
 use crate::data::walk::relative_name;
 use crate::error::{Error, Result, one_line};
-use crate::reading::yaml::{list, scalar};
+use crate::reading::yaml::{self, list, scalar};
 use crate::reading::{BoxFormat, Missing, count_of};
 use crate::tasks::{Keys, Task};
 use std::fmt::Write as _;
@@ -27,6 +27,15 @@ pub fn data_yaml(path: &Path, options: &OpenOptions, progress: &Progress) -> Res
     }
     let root = absolute(&declared.root)?;
     let _ = writeln!(text, "path: {}", scalar(&root.to_string_lossy()));
+    if !declared.sources.is_empty() {
+        let entries: Vec<_> = declared.sources.iter().map(|source| source.written.clone()).collect();
+        let block = yaml::write(&serde_json::json!({ "sources": entries }));
+        text.push_str(&block.map_err(|e| Error::Other(format!("the sources cannot be written: {e}")))?);
+        if let Some(fraction) = options.val_fraction.or(declared.val_fraction) {
+            let _ = writeln!(text, "val_fraction: {fraction}");
+        }
+        return Ok(text);
+    }
     for split in Split::ALL {
         let sources = &declared.splits[split as usize];
         let images = count_of(dataset.split(split).len(), "image");

@@ -29,7 +29,7 @@ mod tests;
 pub use aside::remove_leftovers;
 pub use augment::{Augment, Framing, Transforms};
 pub use built_in::digits;
-pub use dataset::{Dataset, Fold, OpenOptions, Sample};
+pub use dataset::{Dataset, Fold, Mixture, OpenOptions, Sample, Sources};
 pub use declaration::Split;
 pub use feed::{Batch, Broken, EvalLoader, Item, LoaderOptions, Sampling, TrainLoader, Variety};
 pub use formats::coco;

@@ -1,7 +1,7 @@
 //! Walks folders and lists their images, including the names under which folders are reached. Links are followed. This file
 //! decides which folders are ignored below a data set: hidden ones, those that systems make, and those that polyhead wrote.
 
-use super::images::decode::is_image;
+use super::images::decode::is_image_file;
 use super::own::{marked, written_here};
 use super::progress::Progress;
 use crate::archives::{self, DirEntry};
@@ -30,7 +30,7 @@ pub fn relative_name(image: &Path, base: &Path) -> String {
 /// All images below `folder` under all their names, sorted by path; hidden entries are skipped.
 pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
-    walk_into(folder, &mut Vec::new(), None, &is_image, &mut images, &Progress::default())?;
+    walk_into(folder, &mut Vec::new(), None, &is_image_file, &mut images, &Progress::default())?;
     Ok(images)
 }
 
@@ -44,7 +44,7 @@ pub fn files(folder: &Path, fits: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>
 /// Like [`walk`], and records in `names` the folders that are reached under more than one name.
 pub fn walk_named(folder: &Path, names: &mut Names, progress: &Progress) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
-    walk_into(folder, &mut Vec::new(), Some(names), &is_image, &mut images, progress)?;
+    walk_into(folder, &mut Vec::new(), Some(names), &is_image_file, &mut images, progress)?;
     Ok(images)
 }
 
@@ -199,7 +199,7 @@ fn walk_into(
 
 /// Whether there is an image anywhere below `folder`; stops at the first.
 pub fn holds_image(folder: &Path) -> Result<bool> {
-    holds(folder, &is_image)
+    holds(folder, &is_image_file)
 }
 
 /// Whether there is a file that `fits` anywhere below `folder`; stops at the first.

@@ -77,10 +77,14 @@ pub fn frame(canvas: &mut Canvas, xyxy: &Xyxy, class: usize, label: &str) {
 /// Adds a strip with `lines` below the picture. Lines wider than the picture are wrapped. Without lines there is no
 /// strip.
 pub fn caption(canvas: &mut Canvas, lines: &[String]) {
+    caption_sized(canvas, lines, Sizes::of(canvas).text);
+}
+
+/// The same with text of `scale` of the font's steps, whatever the picture's size.
+pub fn caption_sized(canvas: &mut Canvas, lines: &[String], scale: usize) {
     if lines.is_empty() {
         return;
     }
-    let scale = Sizes::of(canvas).text;
     let margin = CAPTION_MARGIN * scale;
     let width = canvas.width.saturating_sub(2 * margin);
     let rows: Vec<String> = lines.iter().flat_map(|line| wrapped(line, scale, width)).collect();

@@ -4,11 +4,13 @@
 mod annotate;
 mod chart;
 mod font;
+mod mark;
 mod plot;
 mod strips;
 
-pub use annotate::{LabelledFrame, caption, class_colour, frame, frames};
+pub use annotate::{LabelledFrame, caption, caption_sized, class_colour, frame, frames};
 pub use chart::{Line, lines, matrix};
+pub use mark::is_own_picture;
 pub use plot::{confusion, scatter};
 pub use strips::{Strip, strips};
 
@@ -18,7 +20,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage, imageops};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// The licence of DejaVu Sans. It must accompany each copy of the font, and the program contains one.
@@ -33,7 +35,8 @@ pub const READABLE_SIDE: usize = 384;
 /// [`Canvas::enlarged`] stops at this side, so that a picture one pixel high does not fill the memory.
 const LONGEST_ENLARGED_SIDE: usize = 4096;
 
-const GRID_GAP: usize = 8;
+/// The pixels around each picture of a [`grid`].
+pub const GRID_GAP: usize = 8;
 const GRID_GROUND: Rgb = [64; 3];
 
 /// A picture to draw on.
@@ -95,6 +98,19 @@ impl Canvas {
         (Canvas { width: width as usize, height: height as usize, rgb: small.into_raw() }, factor)
     }
 
+    /// A copy scaled so that its longer side is `side`, and the scale factor of its coordinates.
+    pub fn fitted(&self, side: usize) -> (Canvas, f32) {
+        let longer = self.width.max(self.height);
+        let source = RgbImage::from_raw(self.width as u32, self.height as u32, self.rgb.clone());
+        let Some(source) = source.filter(|_| longer > 0 && longer != side) else {
+            return (self.clone(), 1.0);
+        };
+        let factor = side as f32 / longer as f32;
+        let [width, height] = [self.width, self.height].map(|v| ((v as f32 * factor).round() as u32).max(1));
+        let scaled = imageops::resize(&source, width, height, imageops::FilterType::Triangle);
+        (Canvas { width: width as usize, height: height as usize, rgb: scaled.into_raw() }, factor)
+    }
+
     /// The colour at column `x` and row `y`, both from 0.
     ///
     /// # Panics
@@ -129,7 +145,7 @@ impl Canvas {
     }
 
     /// Copies `other` to `(left, top)`; it must fit.
-    fn paste(&mut self, other: &Canvas, left: usize, top: usize) {
+    pub fn paste(&mut self, other: &Canvas, left: usize, top: usize) {
         debug_assert!(left + other.width <= self.width && top + other.height <= self.height);
         for y in 0..other.height {
             let (to, from) = (((top + y) * self.width + left) * 3, y * other.width * 3);
@@ -142,17 +158,23 @@ fn mix(from: Rgb, to: Rgb, share: f32) -> Rgb {
     std::array::from_fn(|i| (f32::from(from[i]) + (f32::from(to[i]) - f32::from(from[i])) * share).round() as u8)
 }
 
-/// A contact sheet: `images` row by row with `columns` per row, each centred in a cell as large as the largest image.
+/// A contact sheet: `images` row by row with `columns` per row, each centred in a cell as wide as the widest image and as high as the
+/// highest of its row.
 pub fn grid(images: &[Canvas], columns: usize) -> Canvas {
     let columns = columns.min(images.len()).max(1);
     let cell_width = images.iter().map(|i| i.width).max().unwrap_or(0) + GRID_GAP;
-    let cell_height = images.iter().map(|i| i.height).max().unwrap_or(0) + GRID_GAP;
-    let rows = images.len().div_ceil(columns);
-    let mut sheet = Canvas::filled(columns * cell_width + GRID_GAP, rows * cell_height + GRID_GAP, GRID_GROUND);
-    for (index, image) in images.iter().enumerate() {
-        let left = index % columns * cell_width + (cell_width + GRID_GAP - image.width) / 2;
-        let top = index / columns * cell_height + (cell_height + GRID_GAP - image.height) / 2;
-        sheet.paste(image, left, top);
+    let heights = images.chunks(columns).map(|row| row.iter().map(|i| i.height).max().unwrap_or(0) + GRID_GAP);
+    let heights: Vec<usize> = heights.collect();
+    let whole = heights.iter().sum::<usize>() + GRID_GAP;
+    let mut sheet = Canvas::filled(columns * cell_width + GRID_GAP, whole, GRID_GROUND);
+    let mut row_top = 0;
+    for (row, cell_height) in images.chunks(columns).zip(heights) {
+        for (column, image) in row.iter().enumerate() {
+            let left = column * cell_width + (cell_width + GRID_GAP - image.width) / 2;
+            let top = row_top + (cell_height + GRID_GAP - image.height) / 2;
+            sheet.paste(image, left, top);
+        }
+        row_top += cell_height;
     }
     sheet
 }
@@ -222,23 +244,23 @@ fn encode(file: &mut File, canvas: &Canvas, format: PictureFormat) -> io::Result
             "the canvas is empty, or its pixels do not match its size",
         ));
     }
-    let mut writer = BufWriter::new(file);
+    let mut encoded = Vec::new();
     let (rgb, width, height) = (&canvas.rgb, canvas.width as u32, canvas.height as u32);
-    let encoded = match format {
+    let done = match format {
         PictureFormat::Jpeg => {
-            let encoder = JpegEncoder::new_with_quality(&mut writer, JPEG_QUALITY);
+            let encoder = JpegEncoder::new_with_quality(&mut encoded, JPEG_QUALITY);
             encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8)
         }
         PictureFormat::Png => {
-            let encoder = PngEncoder::new_with_quality(&mut writer, CompressionType::Fast, FilterType::Adaptive);
+            let encoder = PngEncoder::new_with_quality(&mut encoded, CompressionType::Fast, FilterType::Adaptive);
             encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8)
         }
     };
-    encoded.map_err(|e| match e {
+    done.map_err(|e| match e {
         ImageError::IoError(e) => e,
         other => io::Error::other(other),
     })?;
-    writer.flush()
+    mark::marked(&encoded, format).iter().try_for_each(|part| file.write_all(part))
 }
 
 #[cfg(test)]
@@ -291,6 +313,12 @@ mod tests {
             write_png(&path, &canvas).unwrap();
         }
         assert_eq!(image::open(&path).unwrap().into_rgb8().into_raw(), canvas.rgb);
+        // Only pictures of our own are marked.
+        assert!(is_own_picture(&path));
+        let other = folder.join("other.png");
+        image::open(&path).unwrap().save(&other).unwrap();
+        assert!(!is_own_picture(&other) && !is_own_picture(&folder) && !is_own_picture(&folder.join("absent")));
+        std::fs::remove_file(&other).unwrap();
         let refused = [folder.join("absent/picture.png"), folder.clone()];
         for path in refused {
             assert!(matches!(write_png(&path, &canvas), Err(Error::Io { .. })));
@@ -307,7 +335,7 @@ mod tests {
         let mut canvas = Canvas::filled(32, 32, [0, 0, 255]);
         canvas.fill([10, 0, 11, 32], [255, 0, 0]);
         write_picture(&path, &canvas, PictureFormat::Jpeg).unwrap();
-        assert!(std::fs::read(&path).unwrap().starts_with(b"\xff\xd8\xff"));
+        assert!(std::fs::read(&path).unwrap().starts_with(b"\xff\xd8\xff\xe0") && is_own_picture(&path));
         let back = image::open(&path).unwrap().into_rgb8();
         for (x, colour) in [(9, [0, 0, 255]), (10, [255, 0, 0]), (11, [0, 0, 255])] {
             let off = back.get_pixel(x, 16).0.iter().zip(colour).map(|(a, b)| a.abs_diff(b)).max();

@@ -3,6 +3,7 @@
 
 mod content;
 pub mod json;
+mod nearest;
 mod place;
 pub mod text;
 mod tree;
@@ -10,5 +11,6 @@ mod words;
 pub mod yaml;
 
 pub use content::{BoxFormat, MOST_CLASSES, Missing, Raw, RawBox, RawClass, Reading, Remark, Word};
+pub use nearest::did_you_mean_path;
 pub use place::{List, Place, Spot};
-pub use words::{count_of, cut, did_you_mean, json_line, list_some};
+pub use words::{count_of, cut, did_you_mean, json_line, list_some, shell_word};

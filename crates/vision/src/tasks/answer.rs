@@ -57,14 +57,17 @@ pub struct DecodeOptions {
 
 impl DecodeOptions {
     /// # Errors
-    /// A score or an overlap threshold is outside 0 to 1.
+    /// A score or an overlap threshold is outside 0 to 1, or no box is to be kept.
     pub fn check(&self) -> Result<()> {
         for (value, flag) in [(f64::from(self.score_threshold), "conf"), (self.iou_threshold, "iou")] {
             if !(0.0..=1.0).contains(&value) {
                 return Err(Error::Usage(format!("--{flag} {value}: expected a number from 0 to 1")));
             }
         }
-        Ok(())
+        match self.max_detections {
+            0 => Err(Error::Usage("--max-det 0: expected at least 1".into())),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -97,7 +100,7 @@ pub trait Prediction: Same {
     }
 
     /// The entries for COCO's results list, given the image's id and the classes' category ids.
-    fn coco(&self, _image: u64, _categories: &[u64]) -> Vec<Value> {
+    fn coco(&self, _image: i64, _categories: &[i64]) -> Vec<Value> {
         Vec::new()
     }
 

@@ -57,6 +57,11 @@ pub trait Declared: Debug + Send + Sync {
         false
     }
 
+    /// For boxes: the classes that annotators looked for in images that do not list their own; `None` means all.
+    fn looked_for(&self) -> Option<&[String]> {
+        None
+    }
+
     /// Determines the task's classes or columns and every image's label.
     ///
     /// # Errors

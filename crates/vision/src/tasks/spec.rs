@@ -107,6 +107,11 @@ pub trait TaskSpec: Same {
         None
     }
 
+    /// The unit of each column; `None` for labels without units.
+    fn units(&self) -> Option<&[String]> {
+        None
+    }
+
     /// A label as JSON, one value per column; `None` for a label that cannot be stored in a file.
     fn to_json(&self, label: &Label) -> Option<Vec<Value>>;
 

@@ -22,6 +22,11 @@ impl Task {
         Task { name: name.into(), spec: Arc::new(spec) }
     }
 
+    /// Its name and kind for a message: `` `cells` (detection) ``.
+    pub fn described(&self) -> String {
+        format!("`{}` ({})", self.name, self.kind_word())
+    }
+
     /// The class names; empty if the kind has no classes.
     pub fn classes(&self) -> &[String] {
         self.spec.classes()

@@ -1,6 +1,7 @@
 //! Runs one node of a plan by itself, on values that are set from outside.
 
 use super::CpuExecutor;
+use crate::error::Result;
 use crate::executor::{ParameterSet, StepScalars};
 use crate::ir::{Graph, Node, ValueId};
 
@@ -11,9 +12,10 @@ impl CpuExecutor {
     }
 
     /// Runs `node` on the current values of the plan. It may be a node of the plan or another one on the same values.
-    pub(in crate::executor) fn run_node(&mut self, plan: usize, node: &Node, scalars: &StepScalars) {
-        self.refresh_packed(plan, node.segment, ParameterSet::Current);
+    pub(in crate::executor) fn run_node(&mut self, plan: usize, node: &Node, scalars: &StepScalars) -> Result<()> {
+        self.refresh_packed(plan, node.segment, ParameterSet::Current)?;
         self.memory(plan, ParameterSet::Current).1.run(node, scalars);
+        Ok(())
     }
 
     /// Replaces the numbers of a value.

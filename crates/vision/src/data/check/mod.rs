@@ -46,6 +46,8 @@ pub enum ProblemKind {
     Unlearnable,
     /// An image that cannot be decoded.
     UnreadableImage,
+    /// A picture of 12 or fewer bits stored in 16, which is nearly black.
+    FaintImage,
     /// The same picture in train and in val or test.
     Leak,
     /// A picture that occurs more than once without being a leak.
@@ -113,6 +115,11 @@ pub fn check(path: &Path, options: &CheckOptions, progress: &Progress) -> Result
     problems.extend(samples.iter().zip(&seen).filter_map(|((_, sample), seen)| {
         let message = seen.as_ref().err()?.clone();
         Some(Problem { kind: ProblemKind::UnreadableImage, file: sample.image.clone(), line: None, message })
+    }));
+    let faint = samples.iter().zip(&seen).filter(|(_, seen)| seen.as_ref().is_ok_and(|seen| seen.is_faint));
+    problems.extend(faint.map(|((_, sample), _)| {
+        let message = "16 bits per sample, but every value is below 4,096 of 65,535: multiply the values by 16, or save it with 8 bits";
+        Problem { kind: ProblemKind::FaintImage, file: sample.image.clone(), line: None, message: message.into() }
     }));
     problems.extend(contents::repeated(&samples, &seen));
     problems.extend(found.remarks.iter().filter_map(|(remark, place)| {

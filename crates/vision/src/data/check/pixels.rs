@@ -12,6 +12,9 @@ use std::io::BufReader;
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_128;
 
+/// The largest byte of a picture of 12 bits that is stored in 16: 4095 of 65535.
+const FAINT: u8 = 16;
+
 /// A readable picture, upright.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seen {
@@ -19,6 +22,8 @@ pub struct Seen {
     pub height: u32,
     /// A hash of the decoded pixels. It is the same for copies saved again without loss or without metadata.
     pub content: u128,
+    /// Whether it has 16 bits per sample and uses so few of them that it is nearly black in 8.
+    pub is_faint: bool,
 }
 
 /// One entry per sample, in order; an error is a message without the file name.
@@ -28,7 +33,10 @@ pub fn look(samples: &[(Split, &Sample)], progress: &Progress) -> Vec<Result<See
         let image = decode::decode(&sample.image).map_err(|error| error.reason());
         progress.count(1);
         let image = image?;
-        Ok(Seen { width: image.width as u32, height: image.height as u32, content: xxh3_128(&image.rgb) })
+        let (width, height) = (image.width as u32, image.height as u32);
+        let most = image.rgb.iter().max().copied().unwrap_or(0);
+        let is_faint = (1..=FAINT).contains(&most) && decode::has_sixteen_bits(&sample.image);
+        Ok(Seen { width, height, content: xxh3_128(&image.rgb), is_faint })
     };
     samples.par_iter().map(look).collect()
 }

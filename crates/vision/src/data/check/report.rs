@@ -42,6 +42,7 @@ impl ProblemKind {
             ProblemKind::Label => "stops training",
             ProblemKind::Unlearnable => "the training images cannot teach this",
             ProblemKind::UnreadableImage => "unreadable images",
+            ProblemKind::FaintImage => "pictures that are nearly black, because they use few of their 16 bits",
             ProblemKind::Leak => "leaks: training pictures that are also in val or test (compared by decoded pixels)",
             ProblemKind::Duplicate => "pictures that occur more than once (compared by decoded pixels)",
             ProblemKind::Exif => "boxes drawn before the picture was turned",

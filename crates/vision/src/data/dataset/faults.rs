@@ -136,6 +136,21 @@ impl Faults {
         }
     }
 
+    /// Records that a part of the data set has no boxes for a task.
+    pub fn no_boxes(&mut self, images: usize) {
+        if let Faults::Collect(found) = self {
+            found.boxes.push((0..images).map(|_| None).collect());
+        }
+    }
+
+    /// Makes one record of those of all parts, where `of` is the part of each image and its index there.
+    pub fn join_boxes(&mut self, of: &[(usize, usize)], parts: usize) {
+        if let Faults::Collect(found) = self {
+            let mut last = found.boxes.split_off(found.boxes.len() - parts);
+            found.boxes.push(of.iter().map(|&(part, image)| last[part][image].take()).collect());
+        }
+    }
+
     /// Puts the records of images into another order.
     pub fn reorder(&mut self, order: &[usize]) {
         if let Faults::Collect(found) = self {

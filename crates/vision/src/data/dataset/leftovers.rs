@@ -31,9 +31,9 @@ pub struct LabelFiles {
 }
 
 impl LabelFiles {
-    /// The files that the declaration names.
-    pub fn declared(declared: &Declaration) -> LabelFiles {
-        let mut files = LabelFiles::default();
+    /// Adds the files that the declaration names.
+    pub fn add_declared(&mut self, declared: &Declaration) {
+        let files = self;
         for source in declared.splits.iter().flatten() {
             // A folder is not among the files, but an archive is, and a table that holds its images.
             files.of_sets.add(source.path());
@@ -61,7 +61,6 @@ impl LabelFiles {
                 LabelsFrom::Folders | LabelsFrom::Yolo { .. } | LabelsFrom::Voc { .. } | LabelsFrom::Form { .. } => {}
             }
         }
-        files
     }
 
     /// Adds the files that the labels of a task came from.

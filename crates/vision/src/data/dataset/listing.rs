@@ -52,7 +52,18 @@ fn listed(root: &Path, image: PathBuf, folder: &Arc<Path>, origin: Origin) -> Li
     Listed { name: relative_name(&image, root), image, folder: folder.clone(), origin }
 }
 
-/// Reads a list file: one path per line, or one VOC ID per line (`ID`, or `ID  1|-1|0` in VOC's per-class lists).
+/// The lines of a list file, or the cells of a table's column of images, with their line numbers.
+fn lines_of(file: &Path) -> Result<Vec<(usize, String)>> {
+    let ends = |with: &str| file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(with));
+    if ends("csv") || ends("tsv") {
+        return formats::image_list(file);
+    }
+    let text = text::read(file).map_err(Error::io("read", file))?;
+    Ok(text.lines().enumerate().map(|(i, line)| (i + 1, line.trim().to_owned())).collect())
+}
+
+/// Reads a list file: one path per line, a table with a column of paths, or one VOC ID per line
+/// (`ID`, or `ID  1|-1|0` in VOC's per-class lists).
 fn read_list(
     root: &Path,
     file: &Path,
@@ -61,23 +72,26 @@ fn read_list(
     notes: &mut Vec<String>,
     progress: &Progress,
 ) -> Result<()> {
-    let text = text::read(file).map_err(Error::io("read", file))?;
     let at: Arc<Path> = root.into();
-    let lines = || text.lines().enumerate().map(|(i, line)| (i, line.trim())).filter(|(_, line)| !line.is_empty());
+    let all = lines_of(file)?;
+    let lines = || all.iter().map(|(number, line)| (*number, line.as_str())).filter(|(_, line)| !line.is_empty());
     let is_path = |line: &str| is_image(Path::new(line));
     // A list from another machine names every image by a path that is not here. If some are here, the others are missing.
     let is_here = |(_, line): (usize, &str)| is_path(line) && find_path(root, file, line).is_some();
     let mut elsewhere =
         (lines().any(|(_, line)| is_path(line)) && !lines().any(is_here)).then(|| Elsewhere::new(root, file));
     let mut ids = None;
-    for (i, line) in lines() {
-        let place = Place::new(file, Some(i + 1));
+    for (number, line) in lines() {
+        let place = Place::new(file, Some(number));
         let image = if is_path(line) {
             let found = match &mut elsewhere {
                 None => find_path(root, file, line),
                 Some(elsewhere) => elsewhere.find(line)?,
             };
             found.ok_or_else(|| missing_path(root, &place, line))
+        } else if let Some(image) = find_path(root, file, line) {
+            // Its content says whether it is an image.
+            Ok(image)
         } else {
             let id = line.split_whitespace().next().unwrap_or(line);
             let ids = match &mut ids {

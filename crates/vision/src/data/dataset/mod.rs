@@ -7,6 +7,7 @@ pub(crate) mod faults;
 mod fold;
 mod groups;
 mod held_out;
+mod joint;
 mod known;
 mod label_files;
 mod labels;
@@ -14,13 +15,17 @@ mod leftovers;
 mod levels;
 mod listing;
 mod open;
+mod parts;
 mod sample;
+mod sources;
 mod splits;
 mod stratify;
+mod together;
 
 pub use fold::Fold;
 pub(crate) use open::open_declared;
 pub use sample::Sample;
+pub use sources::{Mixture, Sources};
 pub(crate) use splits::DEFAULT_VAL_FRACTION;
 
 use super::declaration::Split;
@@ -57,6 +62,8 @@ pub struct Dataset {
     pub test: Vec<Sample>,
     /// Why there is no test split, if one is declared whose images are not there.
     pub no_test: Option<String>,
+    /// The sources, if the data set consists of several.
+    pub sources: Sources,
     /// Remarks to print before the run, as sentences.
     pub notes: Vec<String>,
     /// What the training images cannot teach, as sentences: targets without spread, classes that none of them has.
@@ -98,6 +105,7 @@ impl Dataset {
             notes: self.notes.clone(),
             problems: self.problems.clone(),
             no_test: self.no_test.clone(),
+            sources: self.sources.clone(),
             train: Vec::new(),
             val: Vec::new(),
             test: Vec::new(),

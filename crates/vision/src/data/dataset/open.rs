@@ -5,8 +5,9 @@ use super::faults::Faults;
 use super::held_out::{Division, Properties};
 use super::leftovers::{self, LabelFiles, LabelsLeft};
 use super::sample::Sample;
+use super::sources::Sources;
 use super::splits::list_images;
-use super::{Dataset, OpenOptions, evidence, groups, held_out, label_files, labels, levels};
+use super::{Dataset, OpenOptions, evidence, groups, held_out, label_files, labels, levels, together};
 use crate::data::declaration::{Declaration, LabelsFrom, TaskDeclaration, explained};
 use crate::data::formats::{Cache, Images, Listed, Reader};
 use crate::data::images::decode;
@@ -32,6 +33,7 @@ pub(crate) fn open_declared(
     let read = if options.undivided { layouts::read_to_judge } else { layouts::read };
     let declared = read(path, &options.tasks, evidence::explained)?;
     let causes = declared.causes.clone();
+    let open = if declared.sources.is_empty() { open } else { together::open };
     open(declared, path, options, faults, progress).map_err(|error| explained(error, &causes))
 }
 
@@ -45,14 +47,15 @@ fn open(
     declared.tasks.iter().try_for_each(check_name)?;
     let (images, division) = list_images(&mut declared, options, faults, progress)?;
     let alone = declared.tasks.len() == 1;
-    check_asked(&declared, &options.tasks, path)?;
+    check_asked(declared.tasks.iter().map(|task| task.name.as_str()), &options.tasks, path)?;
     declared.notes.extend(levels::notes(&declared, &images.all));
     let mut account = account(path, &declared, &images);
     leftovers::lost_classes(&account, &declared, &images.all).map_or(Ok(()), |lost| faults.take(lost))?;
     let notes = std::mem::take(&mut declared.notes);
-    let files = LabelFiles::declared(&declared);
-    let (problems, cache, undivided) = (Vec::new(), Cache::default(), options.undivided);
-    let mut opening = Opening { faults, progress, notes, problems, cache, files, undivided };
+    let mut opening = Opening::new(faults, progress);
+    opening.notes = notes;
+    opening.undivided = options.undivided;
+    opening.files.add_declared(&declared);
     let mut tasks = Vec::new();
     let mut per_image: Vec<Vec<Label>> = vec![Vec::new(); images.all.len()];
     per_image.iter_mut().for_each(|labels| labels.reserve_exact(declared.tasks.len()));
@@ -115,6 +118,7 @@ fn open(
         val,
         test,
         no_test: declared.no_test.clone(),
+        sources: Sources::default(),
         notes,
         problems,
     };
@@ -132,7 +136,7 @@ fn open(
 }
 
 /// The account of the files below the folder that the user gave, or below the data set if that is declared to lie elsewhere.
-fn account(path: &Path, declared: &Declaration, images: &Images) -> Account {
+pub(super) fn account(path: &Path, declared: &Declaration, images: &Images) -> Account {
     let holds_all = path.is_dir() && declared.root.starts_with(path);
     let root = if holds_all { path } else { &declared.root };
     let sources = declared.splits.iter().flatten().map(|source| source.path().to_path_buf());
@@ -146,7 +150,7 @@ const LONGEST_NAME: usize = 200;
 
 /// # Errors
 /// A task's name is too long, or has characters that are not shown.
-fn check_name(task: &TaskDeclaration) -> Result<()> {
+pub(super) fn check_name(task: &TaskDeclaration) -> Result<()> {
     let name = &task.name;
     if name.len() > LONGEST_NAME {
         let start = cut(name);
@@ -165,29 +169,39 @@ fn check_name(task: &TaskDeclaration) -> Result<()> {
 
 /// # Errors
 /// A name in `asked` is not that of a task.
-fn check_asked(declared: &Declaration, asked: &[String], path: &Path) -> Result<()> {
-    let known = || declared.tasks.iter().map(|task| task.name.as_str());
-    match asked.iter().find(|name| !known().any(|known| known == name.as_str())) {
+pub(super) fn check_asked<'a>(
+    known: impl Iterator<Item = &'a str> + Clone,
+    asked: &[String],
+    path: &Path,
+) -> Result<()> {
+    match asked.iter().find(|name| !known.clone().any(|known| known == name.as_str())) {
         None => Ok(()),
         Some(name) => Err(Error::Usage(format!(
             "{} has no task `{name}`; its tasks are {}{}",
             shown(path),
-            known().collect::<Vec<_>>().join(", "),
-            did_you_mean(name, known())
+            known.clone().collect::<Vec<_>>().join(", "),
+            did_you_mean(name, known)
         ))),
     }
 }
 
 /// State shared by all tasks while a data set is opened.
-struct Opening<'a> {
-    faults: &'a mut Faults,
-    progress: &'a Progress,
-    notes: Vec<String>,
-    problems: Vec<String>,
-    cache: Cache,
-    files: LabelFiles,
+pub(super) struct Opening<'a> {
+    pub faults: &'a mut Faults,
+    pub progress: &'a Progress,
+    pub notes: Vec<String>,
+    pub problems: Vec<String>,
+    pub cache: Cache,
+    pub files: LabelFiles,
     /// Whether the images are only evaluated.
-    undivided: bool,
+    pub undivided: bool,
+}
+
+impl<'a> Opening<'a> {
+    pub fn new(faults: &'a mut Faults, progress: &'a Progress) -> Opening<'a> {
+        let (notes, problems, cache) = (Vec::new(), Vec::new(), Cache::default());
+        Opening { faults, progress, notes, problems, cache, files: LabelFiles::default(), undivided: false }
+    }
 }
 
 /// Adds the labels of a task that is not asked for, in the place of the task, because they have a part in the choice of the
@@ -199,23 +213,27 @@ fn add_other(
     progress: &Progress,
     properties: &mut Properties,
 ) -> Option<String> {
-    let (mut faults, cache, files) = (Faults::Stop, Cache::default(), LabelFiles::default());
-    let (notes, problems, undivided) = (Vec::new(), Vec::new(), true);
-    let mut opening = Opening { faults: &mut faults, progress, notes, problems, cache, files, undivided };
+    let mut faults = Faults::Stop;
+    let mut opening = Opening::new(&mut faults, progress);
+    opening.undivided = true;
     match read_labels(&mut task.clone(), false, root, images, &mut opening) {
         Ok(labels) => {
             labels.into_iter().for_each(|(_, labels)| properties.add(&labels));
             None
         }
-        Err(error) => Some(format!(
-            "the labels of the task `{}`, which is not used here, cannot be read ({error}): they have no part in the choice of the validation images, which may differ from those of a run of all tasks",
-            task.name
-        )),
+        Err(error) => Some(unread_other(&task.name, &error)),
     }
 }
 
+/// A note about a task that is not asked for and cannot be read.
+pub(super) fn unread_other(task: &str, error: &Error) -> String {
+    format!(
+        "the labels of the task `{task}`, which is not used here, cannot be read ({error}): they have no part in the choice of the validation images, which may differ from those of a run of all tasks"
+    )
+}
+
 /// Completes the tasks by the labels of the training images.
-fn train_tasks(
+pub(super) fn train_tasks(
     declared: &[TaskDeclaration],
     tasks: &mut [Task],
     training: &[Sample],
@@ -238,8 +256,28 @@ fn read_labels(
     alone: bool,
     root: &Path,
     images: &Images,
-    Opening { faults, progress, notes, problems, cache, files, undivided }: &mut Opening,
+    opening: &mut Opening,
 ) -> Result<Option<(Task, Vec<Label>)>> {
+    let Some(readings) = read_files(task, alone, root, images, opening)? else { return Ok(None) };
+    let Opening { faults, notes, problems, .. } = opening;
+    let raw_labels = Readings { all: &readings, class_images: images.class_images() };
+    let mut messages = Messages { notes, problems, tolerate: &mut |error| faults.take(error) };
+    let resolved = task.own.resolve(&task.context(), &raw_labels, &mut messages);
+    let Some((spec, labels)) = faults.pass(resolved)? else {
+        faults.forget_task();
+        return Ok(None);
+    };
+    Ok(Some((Task { name: task.name.clone(), spec }, labels)))
+}
+
+/// The label of every image as its file states it; `None` if all are missing and faults are collected.
+pub(super) fn read_files(
+    task: &mut TaskDeclaration,
+    alone: bool,
+    root: &Path,
+    images: &Images,
+    Opening { faults, progress, notes, cache, files, undivided, .. }: &mut Opening,
+) -> Result<Option<Vec<Reading>>> {
     progress.begin("reading labels", images.all.len());
     let yolo = matches!(task.from, LabelsFrom::Yolo { .. });
     let declares_missing = task.missing.is_some();
@@ -286,18 +324,11 @@ fn read_labels(
     }
     faults.collect_findings(task, &mut readings, images);
     notes.extend(labels::remarks(task, &readings, root));
-    let raw_labels = Readings { all: &readings, class_images: images.class_images() };
-    let mut messages = Messages { notes, problems, tolerate: &mut |error| faults.take(error) };
-    let resolved = task.own.resolve(&task.context(), &raw_labels, &mut messages);
-    let Some((spec, labels)) = faults.pass(resolved)? else {
-        faults.forget_task();
-        return Ok(None);
-    };
-    Ok(Some((Task { name: task.name.clone(), spec }, labels)))
+    Ok(Some(readings))
 }
 
 /// Adds the image's size if its label needs it. An image that cannot be read becomes unlabelled.
-fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
+pub(super) fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Reading {
     if task.own.needs_size(&reading) {
         match decode::dimensions(&image.image) {
             Ok(size) => reading.size = size.map(|side| side as u32),
@@ -311,7 +342,7 @@ fn measured(task: &TaskDeclaration, mut reading: Reading, image: &Listed) -> Rea
 }
 
 /// The transformations that do not change each task's labels: the default of its kind, unless the task overrides it.
-fn invariances(tasks: &[&TaskDeclaration]) -> Vec<Invariances> {
+pub(super) fn invariances(tasks: &[&TaskDeclaration]) -> Vec<Invariances> {
     let marks = tasks.iter().any(|task| task.kind.content == Content::Boxes);
     let others = if marks { OtherTasks::Objects } else { OtherTasks::WholeImage };
     let of_task = |task: &&TaskDeclaration| {

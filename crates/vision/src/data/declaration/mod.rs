@@ -3,10 +3,12 @@
 
 mod grouping;
 mod source;
+mod sources;
 mod split;
 
 pub use grouping::{GroupedBy, Grouping, Pattern};
 pub use source::Source;
+pub use sources::{SourceSet, Weight};
 pub use split::Split;
 
 use crate::data::forms::Form;
@@ -33,6 +35,8 @@ pub struct Declaration {
     pub causes: Vec<String>,
     /// Why the test split is left out, if one is declared whose images are not there.
     pub no_test: Option<String>,
+    /// The data sets of which this one consists. If there are any, it has no splits of its own.
+    pub sources: Vec<SourceSet>,
     /// The declaring file, or the folder whose layout was recognised.
     pub place: Place,
 }

@@ -10,6 +10,7 @@ use crate::data::augment::{Composer, Drawn};
 use crate::data::dataset::Sample;
 use crate::data::images::Image;
 use crate::data::random::Random;
+use crate::device::cpu::memory::reserve;
 use crate::error::{Error, Result};
 use crate::threads::Threads;
 use std::collections::BTreeMap;
@@ -38,7 +39,11 @@ impl TrainLoader {
     ///
     /// Errors: `Usage` if there are no samples or an option is zero, `Threads` if the threads cannot be started.
     pub fn new(samples: Arc<[Sample]>, options: LoaderOptions, start_batch: u64) -> Result<Self> {
-        let sampler = Sampler::new(&samples, options.variety.sampling, options.variety.repeat_factor);
+        let variety = &options.variety;
+        let sampler = match &variety.mixture {
+            Some(mixture) => Sampler::mixed(mixture),
+            None => Sampler::new(&samples, variety.sampling, variety.repeat_factor),
+        };
         let order = Order::Shuffled(Epochs::new(sampler, options.seed));
         let pipeline = Pipeline::start(samples, options, order, start_batch)?;
         Ok(TrainLoader { pipeline })
@@ -122,6 +127,8 @@ struct Pipeline {
     shared: Arc<Shared>,
     batches: Option<Receiver<Result<Batch>>>,
     threads: Vec<JoinHandle<()>>,
+    /// Whether the process is about to end, so that nobody waits for the image that a worker decodes.
+    is_abandoned: bool,
 }
 
 struct Shared {
@@ -156,6 +163,9 @@ struct Piece {
 
 /// The number of images in a piece. Small pieces make the first batch available soon and keep little waiting in memory.
 const PIECE: usize = 4;
+
+/// The way out if there is too little memory.
+const ADVICE: &str = "lower --batch, --imgsz or --workers";
 
 /// The number of pieces that workers may be ahead of the assembler.
 fn pieces_ahead(pieces_per_batch: u64, workers: usize) -> u64 {
@@ -196,7 +206,7 @@ impl Pipeline {
         let (batch_out, batch_in) = sync_channel(prefetch);
         let all = Threads { count: workers + 1, purpose: "to load images", lower: "--workers" };
         // If a thread cannot be started, dropping the pipeline ends the others.
-        let mut pipeline = Pipeline { shared, batches: Some(batch_in), threads: Vec::new() };
+        let mut pipeline = Pipeline { shared, batches: Some(batch_in), threads: Vec::new(), is_abandoned: false };
         for _ in 0..workers {
             let (shared, out) = (Arc::clone(&pipeline.shared), piece_out.clone());
             pipeline.threads.push(all.spawn(move || shared.work(&out))?);
@@ -216,7 +226,10 @@ impl Pipeline {
         loop {
             match batches.recv_timeout(ATTENTIVE) {
                 Ok(batch) => return batch,
-                Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => return Err(Error::Interrupted),
+                Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => {
+                    self.is_abandoned = true;
+                    return Err(Error::Interrupted);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(stopped()),
             }
@@ -254,6 +267,9 @@ impl Drop for Pipeline {
         self.shared.wake.notify_all();
         // The assembler may be blocked on handing over a batch; without a receiver it stops.
         drop(self.batches.take());
+        if self.is_abandoned {
+            return;
+        }
         for thread in self.threads.drain(..) {
             let _ = thread.join(); // a panic in a worker was reported as an error already
         }
@@ -311,6 +327,7 @@ impl Shared {
         let image_bytes = self.composer.side(batch).pow(2) * 3;
         let mut piece =
             Piece { pixels: lock(&self.pieces).pop().unwrap_or_default(), items: Vec::new(), broken: Vec::new() };
+        reserve(&mut piece.pixels, PIECE * image_bytes, "the images of a batch", ADVICE)?;
         piece.pixels.resize(PIECE * image_bytes, 0);
         for position in self.positions(number) {
             if lock(&self.claims).stop {
@@ -356,6 +373,8 @@ impl Shared {
             let random = Random::new(if repeats { &key } else { &key[..4] });
             match self.composer.decode(index, batch, &random) {
                 Ok(image) => return Ok(Some((index, image, random))),
+                // The image may be whole. If it were left out, the result would depend on the memory that is free.
+                Err(e @ Error::Memory { .. }) => return Err(e),
                 Err(e) if broken.iter().all(|b| b.index != index) => {
                     broken.push(self.broken(index, &e));
                 }
@@ -413,7 +432,9 @@ impl Shared {
         let images = lock(&self.images).pop().unwrap_or_default();
         let mut batch = Batch { images, side, items: Vec::new(), broken: Vec::new() };
         batch.images.clear();
-        batch.images.reserve_exact(total);
+        if let Err(e) = reserve(&mut batch.images, total, "the images of a batch", ADVICE) {
+            return Some(Err(e));
+        }
         for _ in 0..self.pieces_per_batch {
             let piece = loop {
                 if let Some(piece) = early.remove(next) {

@@ -1,9 +1,10 @@
-//! Batches for training steps: `sampling` and `order` choose the images, `loader` makes batches from them in background
+//! Batches for training steps: `sampling`, `mixing` and `order` choose the images, `loader` makes batches from them in background
 //! threads.
 
 mod batch;
 mod broken;
 mod loader;
+mod mixing;
 mod options;
 mod order;
 pub(crate) mod sampling;

@@ -2,6 +2,7 @@
 
 use super::Sampling;
 use crate::data::augment::{Augment, ComposerOptions, Transforms};
+use crate::data::dataset::Mixture;
 use crate::data::images::cache::Cache;
 use crate::tasks::{Encoders, Invariances};
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Variety {
     pub mosaic_batches: u64,
     /// The choice of images for an epoch.
     pub sampling: Sampling,
+    /// The shares of several sources in every batch; not together with another choice than uniform.
+    pub mixture: Option<Arc<Mixture>>,
     /// Classes that occur in a smaller share of the images are repeated; 0 repeats none.
     pub repeat_factor: f32,
     /// The possible sides of batches; the seed and a batch's number choose one. If empty, all have side
@@ -72,6 +75,7 @@ impl Default for Variety {
             invariances: Vec::new(),
             mosaic_batches: u64::MAX,
             sampling: Sampling::Uniform,
+            mixture: None,
             repeat_factor: 0.0,
             sides: Vec::new(),
         }

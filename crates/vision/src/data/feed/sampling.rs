@@ -2,7 +2,8 @@
 //! often, or with every task in every batch. An epoch has as many images as the data set and depends only on the seed
 //! and its number.
 
-use crate::data::dataset::Sample;
+use super::mixing::Mixing;
+use crate::data::dataset::{Mixture, Sample};
 use crate::data::random::Random;
 use crate::tasks::{Label, LabelValue};
 use clap::ValueEnum;
@@ -43,6 +44,8 @@ enum Kind {
     },
     /// For each image, which tasks it is labelled for, among the tasks that any image is labelled for.
     Tasks(Vec<Vec<bool>>),
+    /// Sources in given shares.
+    Mixed(Mixing),
 }
 
 impl Sampler {
@@ -55,6 +58,11 @@ impl Sampler {
             Sampling::TaskBalanced => by_task(samples),
         };
         Sampler { kind, images: samples.len() }
+    }
+
+    /// The images of several sources, whose shares every batch has.
+    pub fn mixed(mixture: &Mixture) -> Sampler {
+        Sampler { images: mixture.source_of.len(), kind: Kind::Mixed(Mixing::new(mixture)) }
     }
 
     /// Whether an image may occur more than once in an epoch.
@@ -81,6 +89,7 @@ impl Sampler {
                 random.shuffle(&mut order);
                 return self.balanced_tasks(labelled, &order, epoch, &mut random).into();
             }
+            Kind::Mixed(mixing) => return mixing.epoch(seed, epoch).into(),
         };
         random.shuffle(&mut order);
         // Cut to the epoch's length; repeated images displace others, and each keeps its share over many epochs.

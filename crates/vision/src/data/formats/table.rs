@@ -178,6 +178,12 @@ impl Sheet {
     }
 }
 
+/// Whether a column of this name holds the paths of images, ignoring case.
+pub fn is_image_key(column: &str) -> bool {
+    let column = column.trim().to_ascii_lowercase();
+    KEY_COLUMNS.contains(&column.as_str()) || ["path", "filepath", "file_path", "image_path"].contains(&column.as_str())
+}
+
 /// The names of [`KEY_COLUMNS`], for use in a message.
 fn key_columns() -> String {
     let [others @ .., last] = KEY_COLUMNS;

@@ -3,17 +3,22 @@
 //! data. Images that would need too much memory are refused before it is allocated.
 
 use super::jpeg::Jpeg;
+use super::magic;
 use super::picture::{Image, Part};
+use super::samples::Samples;
+use super::tiff::Tiff;
 use crate::archives::{self, Opened};
-use crate::error::{Error, Result, one_line};
+use crate::device::cpu::memory::{check_available, reserve, zeroed_bytes};
+use crate::error::{Error, Result, one_line, shown};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// Supported file name extensions, in lower case.
-pub const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "gif"];
+pub const EXTENSIONS: [&str; 13] =
+    ["jpg", "jpeg", "jfif", "png", "bmp", "webp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm"];
 
 /// The largest number of pixels that is read, 256 Mi. A larger size in a header is not trusted.
 pub const MAX_PIXELS: u64 = 256 << 20;
@@ -26,12 +31,58 @@ pub fn is_image(path: &Path) -> bool {
     extension.is_some_and(|e| EXTENSIONS.contains(&e.to_ascii_lowercase().as_str()))
 }
 
+/// Whether a file is an image by its name, or if the name has no ending that says what it is, by its first bytes. Such names are those
+/// without an ending, with a number for one, or with one that continues an image's, such as `jpg_large`.
+pub fn is_image_file(path: &Path) -> bool {
+    if is_image(path) {
+        return true;
+    }
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+    let says_nothing = ending.is_none_or(|ending| {
+        ending.bytes().all(|byte| byte.is_ascii_digit()) || EXTENSIONS.iter().any(|known| ending.starts_with(known))
+    });
+    says_nothing && begins_like_image(path)
+}
+
+fn begins_like_image(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = archives::open(path).and_then(|file| file.take(magic::LENGTH as u64).read_to_end(&mut start));
+    read.is_ok() && magic::is_read(&start)
+}
+
+/// Whether an image file holds samples of 16 bits.
+pub fn has_sixteen_bits(path: &Path) -> bool {
+    let depth = || -> Option<bool> {
+        let color = decoder(BufReader::new(open(path).ok()?.0)).ok()?.color_type();
+        Some(color.bytes_per_pixel() == 2 * color.channel_count())
+    };
+    catch_unwind(AssertUnwindSafe(depth)).ok().flatten().unwrap_or(false)
+}
+
+/// The way out if there is too little memory for a picture.
+const ADVICE: &str = "make the picture smaller, lower --workers or --batch, or raise the limit on memory (ulimit -v)";
+
+/// The reason why a picture cannot be read.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The file is not a picture, or broken.
+    Broken(String),
+    /// The system refuses the memory, which says nothing about the file.
+    Refused(Error),
+}
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Fault {
+        Fault::Broken(reason)
+    }
+}
+
 /// Reads an image file; if the file holds several pictures, the first. The format is detected from the content, not
-/// from the name. Grey and CMYK are converted to RGB and 16 bits rounded to 8. Alpha is dropped, so colours are as
-/// stored, without blending.
+/// from the name. Grey and CMYK are converted to RGB and 16 bits rounded to 8. Decimal numbers are read if they are shares of
+/// white. Alpha is dropped, so colours are as stored, without blending.
 ///
 /// Errors: `Io` if the file cannot be read; `Data` if it is not an image, truncated, damaged, or larger than
-/// [`MAX_PIXELS`] or [`MAX_BYTES`].
+/// [`MAX_PIXELS`] or [`MAX_BYTES`]; `Memory` if the system refuses the memory for its pixels.
 pub fn decode(path: &Path) -> Result<Image> {
     decode_part(path, Part::whole)
 }
@@ -45,9 +96,12 @@ pub fn decode_part(path: &Path, part: impl FnOnce([usize; 2]) -> Part) -> Result
 /// Like [`decode_part`], for the bytes returned by [`read`]; `path` is used in errors.
 pub fn decode_read(path: &Path, bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<Image> {
     // If the decoder panics, the image is broken; other images are not affected.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode_bytes(bytes, part)));
-    let decoded = decoded.unwrap_or_else(|_| Err("cannot decode this image: the decoder panicked".into()));
-    decoded.map_err(|reason| Error::data(path, None, one_line(&reason)))
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode_bytes(path, bytes, part)));
+    let panicked = || Fault::Broken("cannot decode this image: the decoder panicked".into());
+    decoded.unwrap_or_else(|_| Err(panicked())).map_err(|fault| match fault {
+        Fault::Broken(reason) => Error::data(path, None, one_line(&reason)),
+        Fault::Refused(error) => error,
+    })
 }
 
 /// Reads the bytes of an image file.
@@ -55,7 +109,8 @@ pub fn decode_read(path: &Path, bytes: &[u8], part: impl FnOnce([usize; 2]) -> P
 /// Errors: those of [`decode`] that can be found without looking at the content.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let (file, length) = open(path)?;
-    let mut bytes = Vec::with_capacity(length as usize);
+    let mut bytes = Vec::new();
+    reserve(&mut bytes, length as usize, &shown(path), ADVICE)?;
     // The file may grow while it is read.
     file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(bytes)
@@ -75,12 +130,15 @@ fn open(path: &Path) -> Result<(Opened, u64)> {
     Ok((file, length))
 }
 
-fn decode_bytes(bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<Image, String> {
+fn decode_bytes(path: &Path, bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<Image, Fault> {
     if bytes.is_empty() {
-        return Err("the file is empty".into());
+        return Err("the file is empty".to_owned().into());
+    }
+    if let Some(format) = magic::not_read(bytes) {
+        return Err(not_read(format).into());
     }
     if is_truncated_jpeg(bytes) {
-        return Err("truncated JPEG: it ends before its end-of-image marker".into());
+        return Err("truncated JPEG: it ends before its end-of-image marker".to_owned().into());
     }
     if let Some(jpeg) = Jpeg::open(bytes) {
         check_size(jpeg.width as u64, jpeg.height as u64, 3 * jpeg.width as u64 * jpeg.height as u64)?;
@@ -88,21 +146,30 @@ fn decode_bytes(bytes: &[u8], part: impl FnOnce([usize; 2]) -> Part) -> Result<I
         let wanted = part(upright_size(jpeg.width, jpeg.height, jpeg.orientation));
         let turned = jpeg.orientation != Orientation::NoTransforms;
         let stored = if turned { Part::whole([jpeg.width, jpeg.height]) } else { wanted };
-        return match jpeg.decode(&stored) {
-            Some(image) if turned => upright(image, jpeg.orientation),
-            Some(image) => Ok(image),
-            None => decode_any(bytes, |_| ()),
+        let pixels = Pixels { path, size: [jpeg.width, jpeg.height] };
+        let rgb = pixels.zeroed(3)?;
+        pixels.check(jpeg.samples(&stored))?;
+        return match jpeg.decode(&stored, rgb) {
+            Some(image) => upright(path, image, jpeg.orientation),
+            None => decode_any(path, bytes, |_| ()),
         };
     }
-    decode_any(bytes, |size| {
+    decode_any(path, bytes, |size| {
         part(size);
     })
 }
 
 /// Decodes with the general decoder; `on_size` gets the size before pixels are allocated.
-fn decode_any(bytes: &[u8], on_size: impl FnOnce([usize; 2])) -> Result<Image, String> {
+fn decode_any(path: &Path, bytes: &[u8], on_size: impl FnOnce([usize; 2])) -> Result<Image, Fault> {
     let mut cursor = Cursor::new(bytes);
     check_chunks(&mut cursor)?;
+    if let Some(tiff) = Tiff::open(Cursor::new(bytes)) {
+        let [width, height] = tiff.size;
+        check_size(width as u64, height as u64, tiff.sample_bytes())?;
+        on_size(upright_size(width, height, tiff.orientation));
+        let rgb = tiff.decode(bytes, &Pixels { path, size: tiff.size })?;
+        return upright(path, Image { width, height, rgb }, tiff.orientation);
+    }
     let mut decoder = decoder(cursor)?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into(), decoder.total_bytes())?;
@@ -110,13 +177,63 @@ fn decode_any(bytes: &[u8], on_size: impl FnOnce([usize; 2])) -> Result<Image, S
     check_coded(bytes, width.into(), height.into())?;
     let orientation = decoder.orientation().map_err(unreadable)?;
     on_size(upright_size(width as usize, height as usize, orientation));
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
-    picture.apply_orientation(orientation);
-    Ok(rgb(picture))
+    let size = [width as usize, height as usize];
+    let (pixels, color) = (Pixels { path, size }, decoder.color_type());
+    let mut samples = pixels.zeroed(usize::from(color.bytes_per_pixel()))?;
+    // These decoders fill a buffer of their own first.
+    if matches!(image::guess_format(bytes), Ok(ImageFormat::Tiff | ImageFormat::WebP)) {
+        pixels.check(samples.len())?;
+    }
+    decoder.read_image(&mut samples).map_err(unreadable)?;
+    let rgb = Samples { color, bytes: samples, white: pnm_white(bytes) }.into_rgb(|| pixels.zeroed(3))?;
+    upright(path, Image { width: size[0], height: size[1], rgb }, orientation)
 }
 
-fn unreadable(error: impl std::fmt::Display) -> String {
+/// The pixels of a picture that memory is needed for.
+pub(super) struct Pixels<'a> {
+    pub path: &'a Path,
+    /// Width and height as stored.
+    pub size: [usize; 2],
+}
+
+impl Pixels<'_> {
+    /// Memory for them, at so many bytes each.
+    pub fn zeroed(&self, bytes_per_pixel: usize) -> Result<Vec<u8>, Fault> {
+        self.bytes(self.size[0].saturating_mul(self.size[1]).saturating_mul(bytes_per_pixel))
+    }
+
+    /// So many bytes of memory for them.
+    pub fn bytes(&self, bytes: usize) -> Result<Vec<u8>, Fault> {
+        zeroed_bytes(bytes, &self.purpose(), ADVICE).map_err(Fault::Refused)
+    }
+
+    /// Whether a decoder would get this much memory for its own buffers.
+    fn check(&self, bytes: usize) -> Result<(), Fault> {
+        check_available(bytes, &self.purpose(), ADVICE).map_err(Fault::Refused)
+    }
+
+    fn purpose(&self) -> String {
+        let [width, height] = self.size;
+        format!("the {width} × {height} pixels of {}", shown(self.path))
+    }
+}
+
+pub(super) fn unreadable(error: impl std::fmt::Display) -> String {
     format!("cannot decode this image: {error}")
+}
+
+fn not_read(format: &str) -> String {
+    format!("this is a picture in the format {format}, which is not read: convert it to JPEG or PNG")
+}
+
+/// The sample of white that a PNM file states, if it is another than the largest of its type.
+fn pnm_white(bytes: &[u8]) -> Option<u16> {
+    let [b'P', b'2' | b'3' | b'5' | b'6', rest @ ..] = bytes else { return None };
+    // A comment reaches to the end of its line.
+    let lines = rest.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b'#').next().unwrap_or(line));
+    let mut words = lines.flat_map(|line| line.split(u8::is_ascii_whitespace)).filter(|word| !word.is_empty());
+    let white = words.nth(2)?;
+    std::str::from_utf8(white).ok()?.parse().ok().filter(|white| *white > 0)
 }
 
 fn decoder<'a>(reader: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a, String> {
@@ -127,16 +244,16 @@ fn decoder<'a>(reader: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + '
     reader.into_decoder().map_err(unreadable)
 }
 
-fn rgb(picture: DynamicImage) -> Image {
-    let picture = picture.into_rgb8();
-    Image { width: picture.width() as usize, height: picture.height() as usize, rgb: picture.into_raw() }
-}
-
-fn upright(image: Image, orientation: Orientation) -> Result<Image, String> {
+fn upright(path: &Path, image: Image, orientation: Orientation) -> Result<Image, Fault> {
+    if orientation == Orientation::NoTransforms {
+        return Ok(image);
+    }
+    Pixels { path, size: [image.width, image.height] }.check(image.rgb.len())?;
     let picture = image::RgbImage::from_raw(image.width as u32, image.height as u32, image.rgb);
     let mut picture = DynamicImage::from(picture.ok_or_else(|| unreadable("its bytes are not its pixels"))?);
     picture.apply_orientation(orientation);
-    Ok(rgb(picture))
+    let picture = picture.into_rgb8();
+    Ok(Image { width: picture.width() as usize, height: picture.height() as usize, rgb: picture.into_raw() })
 }
 
 /// `unpacked` is the number of bytes that the picture takes in its own pixel type.
@@ -234,7 +351,16 @@ pub fn dimensions(path: &Path) -> Result<[usize; 2]> {
         return Ok(size);
     }
     file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
+    let mut start = Vec::new();
+    (&mut file).take(magic::LENGTH as u64).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    if let Some(format) = magic::not_read(&start) {
+        return Err(Error::data(path, None, not_read(format)));
+    }
     let read = || {
+        file.rewind().map_err(unreadable)?;
+        if let Some(tiff) = Tiff::open(&mut file) {
+            return Ok(upright_size(tiff.size[0], tiff.size[1], tiff.orientation));
+        }
         check_chunks(&mut file)?;
         let mut decoder = decoder(file)?;
         let (width, height) = decoder.dimensions();

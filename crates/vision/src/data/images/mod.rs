@@ -3,8 +3,11 @@
 pub mod cache;
 pub mod decode;
 pub(crate) mod jpeg;
+pub(crate) mod magic;
 mod picture;
 pub mod resize;
+mod samples;
+mod tiff;
 pub mod unread;
 
 pub use picture::{Image, Part};

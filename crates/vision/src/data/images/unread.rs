@@ -1,5 +1,6 @@
 //! Recognises pictures in formats that are not read, so that they can be counted and named.
 
+use super::magic;
 use crate::archives;
 use std::io::Read;
 use std::path::Path;
@@ -71,32 +72,6 @@ pub fn looks_like_picture(path: &Path) -> bool {
 
 fn begins_like_picture(path: &Path) -> bool {
     let mut start = Vec::new();
-    let read = archives::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
-    if read.is_err() {
-        return false;
-    }
-    let begins: [&[u8]; 12] = [
-        b"\xFF\xD8\xFF",
-        b"\x89PNG\r\n",
-        b"GIF8",
-        b"II*\0",
-        b"MM\0*",
-        b"8BPS",
-        b"qoif",
-        b"\0\0\0\x0CjP  ",
-        b"\0\0\0\x0CJXL ",
-        b"\xFF\x4F\xFF\x51",
-        b"\xFF\x0A",
-        b"P7\n",
-    ];
-    let of_ppm =
-        |start: &[u8]| matches!(start, [b'P', b'1'..=b'6', b' ' | b'\n' | b'\r' | b'\t', b'0'..=b'9' | b'#', ..]);
-    let of_bmp = |start: &[u8]| start.starts_with(b"BM") && start.get(6..10) == Some(&[0; 4]);
-    let boxed = start.get(4..12).is_some_and(|kind| {
-        [b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftypavif", b"ftypavis"]
-            .iter()
-            .any(|known| kind == *known)
-    });
-    let of_webp = start.starts_with(b"RIFF") && start.get(8..12) == Some(b"WEBP");
-    begins.iter().any(|known| start.starts_with(known)) || of_ppm(&start) || of_bmp(&start) || boxed || of_webp
+    let read = archives::open(path).and_then(|file| file.take(magic::LENGTH as u64).read_to_end(&mut start));
+    read.is_ok() && (magic::is_read(&start) || magic::not_read(&start).is_some())
 }

@@ -1,21 +1,36 @@
 //! Parses `data.yaml`: the Ultralytics keys at the top and the `tasks:` block. Paths are resolved and keys are checked
 //! here.
 
-use super::{Splits, split_folders};
+use super::{Explained, Splits, split_folders};
 use crate::archives;
-use crate::data::declaration::{Declaration, LabelsFrom, Source, Split, TaskDeclaration, YoloRows, explained};
+use crate::data::declaration::{
+    Declaration, LabelsFrom, Source, SourceSet, Split, TaskDeclaration, YoloRows, explained,
+};
 use crate::data::formats;
 use crate::data::walk::{folder_in, relative_name};
 use crate::error::{Error, Result, shown};
 use crate::files;
 use crate::reading::yaml::{self, Mapping, NO_KEY, Tree, Value, Yaml};
-use crate::reading::{MOST_CLASSES, Place, did_you_mean, text};
+use crate::reading::{MOST_CLASSES, Place, count_of, did_you_mean, text};
 use crate::tasks::Content;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-const TOP_KEYS: [&str; 12] =
-    ["path", "train", "val", "valid", "validation", "test", "names", "nc", "tasks", "val_fraction", "group", "missing"];
+const TOP_KEYS: [&str; 13] = [
+    "path",
+    "sources",
+    "train",
+    "val",
+    "valid",
+    "validation",
+    "test",
+    "names",
+    "nc",
+    "tasks",
+    "val_fraction",
+    "group",
+    "missing",
+];
 const TOP_FLAGS: [&str; 4] = ["crop_safe", "flip_safe", "flip_invariant", "scale_invariant"];
 /// Keys of other trainers' files that are accepted and ignored.
 const TOLERATED: [&str; 12] = [
@@ -37,13 +52,15 @@ const TOLERATED: [&str; 12] = [
 pub struct DataYaml {
     yaml: Yaml,
     /// The tasks whose label files must exist; all if empty.
-    asked: Vec<String>,
-    purpose: Purpose,
+    pub asked: Vec<String>,
+    pub purpose: Purpose,
+    /// Chooses between the layouts of a source.
+    pub evidence: Explained,
 }
 
 /// The use of a data set.
 #[derive(Clone, Copy, PartialEq)]
-enum Purpose {
+pub enum Purpose {
     Training,
     /// Its images are only evaluated, so splits other than test may be missing.
     Judging,
@@ -58,16 +75,16 @@ impl Deref for DataYaml {
 }
 
 /// Reads `data.yaml`. Only the tasks in `asked` are wanted, or all if it is empty.
-pub fn read(file: &Path, asked: &[String]) -> Result<Declaration> {
-    read_for(Purpose::Training, file, asked)
+pub fn read(file: &Path, asked: &[String], evidence: Explained) -> Result<Declaration> {
+    read_for(Purpose::Training, file, asked, evidence)
 }
 
 /// Reads `data.yaml` of images that are only evaluated: if it has a test split, the others may be missing.
-pub fn read_to_judge(file: &Path, asked: &[String]) -> Result<Declaration> {
-    read_for(Purpose::Judging, file, asked)
+pub fn read_to_judge(file: &Path, asked: &[String], evidence: Explained) -> Result<Declaration> {
+    read_for(Purpose::Judging, file, asked, evidence)
 }
 
-fn read_for(purpose: Purpose, file: &Path, asked: &[String]) -> Result<Declaration> {
+fn read_for(purpose: Purpose, file: &Path, asked: &[String], evidence: Explained) -> Result<Declaration> {
     let text = text::read(file).map_err(Error::io("read", file))?;
     let tree: Tree = yaml::tree(&text).map_err(|e| Error::data(file, e.line, format!("not valid YAML: {e}")))?;
     let Value::Object(top) = tree.value else {
@@ -75,7 +92,7 @@ fn read_for(purpose: Purpose, file: &Path, asked: &[String]) -> Result<Declarati
         return Err(Error::data(file, None, message));
     };
     let yaml = Yaml { file: file.to_path_buf(), lines: tree.lines };
-    let yaml = DataYaml { yaml, asked: asked.to_vec(), purpose };
+    let yaml = DataYaml { yaml, asked: asked.to_vec(), purpose, evidence };
     let (mut notes, causes) = yaml.unknown_keys(&top);
     let declared = yaml.declaration(&top, &mut notes).map_err(|error| explained(error, &causes))?;
     Ok(Declaration { notes, causes, ..declared })
@@ -89,6 +106,10 @@ impl DataYaml {
 
     fn declaration(&self, top: &Mapping, notes: &mut Vec<String>) -> Result<Declaration> {
         let root = self.root(top, notes)?;
+        let sources = self.sources(top, &root, notes)?;
+        if !sources.is_empty() {
+            return self.of_sources(sources, top, root);
+        }
         let (splits, no_test) = self.splits(top, &root, notes)?;
         let mut tasks = match top.get("tasks") {
             Some(tasks) => self.tasks(tasks, top, &root, notes)?,
@@ -120,6 +141,23 @@ impl DataYaml {
             notes: Vec::new(),
             causes: Vec::new(),
             no_test,
+            sources: Vec::new(),
+            place: Place::new(&self.file, None),
+        })
+    }
+
+    fn of_sources(&self, sources: Vec<SourceSet>, top: &Mapping, root: PathBuf) -> Result<Declaration> {
+        Ok(Declaration {
+            layout: format!("{} with {}", shown(&self.file), count_of(sources.len(), "source")),
+            group: None,
+            root,
+            splits: [const { Vec::new() }; 3],
+            val_fraction: self.val_fraction(top)?,
+            tasks: Vec::new(),
+            notes: Vec::new(),
+            causes: Vec::new(),
+            no_test: None,
+            sources,
             place: Place::new(&self.file, None),
         })
     }
@@ -260,7 +298,7 @@ impl DataYaml {
     }
 
     /// Errors: nothing of this name exists, as the beginning of a sentence.
-    fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source, String> {
+    pub fn source(&self, key: &str, name: &str, root: &Path, notes: &mut Vec<String>) -> Result<Source, String> {
         let mut path = if name == "." { root.to_path_buf() } else { root.join(name.trim_start_matches("./")) };
         let mut looked = shown(&path);
         // Roboflow exports write `../train/images` for `train/images`.
@@ -343,7 +381,7 @@ impl DataYaml {
 
     /// Applies the top-level `missing`, `crop_safe` and `scale_invariant` to a task that does not set them. The flip flags
     /// must be true both at the top and in the task.
-    fn inherit(&self, top: &Mapping, task: &mut TaskDeclaration) -> Result<()> {
+    pub fn inherit(&self, top: &Mapping, task: &mut TaskDeclaration) -> Result<()> {
         task.missing = task.missing.or(self.missing(top.get("missing"), &["missing"])?);
         task.crop_safe = task.crop_safe.or(self.flag(top.get("crop_safe"), &["crop_safe"])?);
         task.flip_safe &= self.flip_safe(top, &[])?;

@@ -107,7 +107,7 @@ pub fn part_of_declared(root: &Path, found: &Declaration) -> Option<Error> {
         return None;
     }
     let above = one_up(root);
-    let whole = yaml_files::read(&above, &[]).ok().flatten()?;
+    let whole = yaml_files::read(&above, &[], |_| 0).ok().flatten()?;
     let real = root.canonicalize().ok()?;
     // The file may also lie beside the folder of the whole data set.
     if whole.root.canonicalize().is_ok_and(|at| at == real) {

@@ -12,7 +12,7 @@ pub fn read_to_judge(path: &Path, asked: &[String], explained: Explained) -> Res
     let inside = ["data.yaml", "data.yml"].map(|name| path.join(name)).into_iter().find(|file| archives::is_file(file));
     let yaml = if path.is_file() && yaml_files::is_yaml(path) { Some(path.to_path_buf()) } else { inside };
     if let Some(file) = yaml {
-        return data_yaml::read_to_judge(&file, asked);
+        return data_yaml::read_to_judge(&file, asked, explained);
     }
     let Some(folder) = only_test(path)? else { return read(path, asked, explained) };
     let mut declared = read(&folder, asked, explained)?;

@@ -15,6 +15,7 @@ mod label_tables;
 mod parquet;
 mod refusals;
 mod shards;
+mod sources_yaml;
 mod tables;
 mod task_yaml;
 mod yaml_files;
@@ -52,7 +53,7 @@ pub fn read(path: &Path, asked: &[String], explained: Explained) -> Result<Decla
             let message = "not a data.yaml: give a data.yaml, a folder of images, or one in a .tar or .zip";
             return Err(Error::data(path, None, message));
         }
-        return data_yaml::read(path, asked);
+        return data_yaml::read(path, asked, explained);
     }
     if !archives::is_dir(path) {
         let what = endless(path).map_or("does not exist".to_owned(), |what| format!("this is {what}"));
@@ -68,11 +69,28 @@ pub fn read(path: &Path, asked: &[String], explained: Explained) -> Result<Decla
     Ok(found)
 }
 
+/// Reads a data set that is one source of another.
+fn read_source(path: &Path, asked: &[String], judged: bool, explained: Explained) -> Result<Declaration> {
+    if judged {
+        return read_to_judge(path, asked, explained);
+    }
+    let is_archive = path.is_file() && archives::is_archive(path);
+    if is_archive {
+        archives::check(path)?;
+    }
+    // No folder within a folder is entered, which could hold the file that lists the sources.
+    let depth = if is_archive { 0 } else { DEEPEST };
+    match archives::is_dir(path) {
+        true => discover(path, asked, depth, explained)?.ok_or_else(|| hints::nothing_known(path)),
+        false => read(path, asked, explained),
+    }
+}
+
 /// Folders that contain nothing but another folder are entered to this depth. Unpacked archives often have them.
 const DEEPEST: usize = 2;
 
 fn discover(path: &Path, asked: &[String], depth: usize, explained: Explained) -> Result<Option<Declaration>> {
-    if let Some(declared) = yaml_files::read(path, asked)? {
+    if let Some(declared) = yaml_files::read(path, asked, explained)? {
         return Ok(Some(declared));
     }
     if archives::is_archive(path) {
@@ -262,6 +280,7 @@ fn declaration(root: &Path, layout: String, splits: Splits, tasks: Vec<TaskDecla
         notes: Vec::new(),
         causes: Vec::new(),
         no_test: None,
+        sources: Vec::new(),
         place: Place::new(root, None),
     }
 }

@@ -1,7 +1,7 @@
 //! Finds the YAML file in a folder that declares its data set: `data.yaml`, or a file of another name if it is the only
 //! one.
 
-use super::data_yaml;
+use super::{Explained, data_yaml};
 use crate::archives;
 use crate::data::declaration::{Declaration, explained};
 use crate::data::walk::{self, relative_name};
@@ -13,10 +13,10 @@ use std::path::Path;
 /// Reads the file of `folder` that declares its data set; `None` if there is none.
 ///
 /// Errors: several files declare one and none of them is `data.yaml`, or the file cannot be read.
-pub fn read(folder: &Path, asked: &[String]) -> Result<Option<Declaration>> {
+pub fn read(folder: &Path, asked: &[String], evidence: Explained) -> Result<Option<Declaration>> {
     for name in ["data.yaml", "data.yml"] {
         if archives::is_file(&folder.join(name)) {
-            return data_yaml::read(&folder.join(name), asked).map(Some);
+            return data_yaml::read(&folder.join(name), asked, evidence).map(Some);
         }
     }
     let mut files = Vec::new();
@@ -30,7 +30,7 @@ pub fn read(folder: &Path, asked: &[String]) -> Result<Option<Declaration>> {
         [file] => {
             let why = "it is the only YAML file here that declares a data set";
             let reason = format!("{} was read because {why}", file.display());
-            let found = data_yaml::read(file, asked);
+            let found = data_yaml::read(file, asked, evidence);
             let mut found = found.map_err(|error| explained(error, std::slice::from_ref(&reason)))?;
             found.causes.push(reason);
             found.notes.insert(0, format!("{} is used: {why}, and there is no data.yaml", file.display()));
@@ -52,7 +52,26 @@ pub fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
 }
 
-/// Whether the file has `names:`, `tasks:` or `train:` with a value that they may have in a data.yaml. Files for other
+/// Whether a data set is declared by a file with `sources:`.
+pub fn lists_sources(path: &Path) -> bool {
+    let lists = |file: &Path| {
+        let tree = text::read(file).ok().and_then(|text| yaml::read::<Tree>(&text).ok());
+        tree.is_some_and(|tree| tree.value.get("sources").is_some_and(Value::is_array))
+    };
+    if path.is_file() {
+        return is_yaml(path) && lists(path);
+    }
+    let named = ["data.yaml", "data.yml"].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+    match named {
+        Some(file) => lists(&file),
+        None => {
+            let files = walk::entries(path).unwrap_or_default();
+            files.iter().any(|(file, is_folder)| !is_folder && is_yaml(file) && lists(file))
+        }
+    }
+}
+
+/// Whether the file has `names:`, `tasks:`, `train:` or `sources:` with a value that they may have in a data.yaml. Files for other
 /// purposes may lie in the same folder.
 fn declares(file: &Path) -> bool {
     let Ok(text) = text::read(file) else {
@@ -64,8 +83,11 @@ fn declares(file: &Path) -> bool {
             fits("names", |v| v.is_array() || v.is_object())
                 || fits("tasks", Value::is_object)
                 || fits("train", |v| v.is_string() || v.is_array())
+                || fits("sources", Value::is_array)
         }),
         // Reading the file will name the fault in its YAML.
-        Err(_) => text.lines().any(|line| ["names:", "tasks:", "train:"].iter().any(|key| line.starts_with(key))),
+        Err(_) => {
+            text.lines().any(|line| ["names:", "tasks:", "train:", "sources:"].iter().any(|key| line.starts_with(key)))
+        }
     }
 }

@@ -135,7 +135,7 @@ fn wrong_top_keys_say_where_and_what_to_do() {
         ("names: [a]\nmissing: no\n", "DIR/data.yaml:2: `missing: no` is neither `background` nor `unlabelled`"),
         (
             "train: images\nval: empty\nnames: [a]\n",
-            "DIR/empty: the val split holds no image (jpg, jpeg, png, bmp, webp, tif, tiff, gif are read): put images there or correct the declaration",
+            "DIR/empty: the val split holds no image (jpg, jpeg, jfif, png, bmp, webp, tif, tiff, gif, ppm, pgm, pbm, pnm are read): put images there or correct the declaration",
         ),
     ];
     for (yaml, expected) in cases {

@@ -210,7 +210,7 @@ fn wrong_voc_files_say_where_and_what_to_do() {
     folder.text("ImageSets/Main/train.txt", "a\naa\n");
     assert_eq!(
         folder.error(),
-        "DIR/ImageSets/Main/train.txt:2: no image `aa` with one of the endings jpg, jpeg, png, bmp, webp, tif, tiff, gif in DIR/JPEGImages: correct the line or remove it; did you mean `a`?"
+        "DIR/ImageSets/Main/train.txt:2: no image `aa` with one of the endings jpg, jpeg, jfif, png, bmp, webp, tif, tiff, gif, ppm, pgm, pbm, pnm in DIR/JPEGImages: correct the line or remove it; did you mean `a`?"
     );
     let folder = voc();
     folder.text("Annotations/d.xml", &voc_xml(&object("bird", 0, ["1", "2", "10", "20"])));

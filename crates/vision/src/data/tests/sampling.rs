@@ -2,7 +2,7 @@
 
 use super::{Folder, of_boxes, of_class, of_values, one_box};
 use crate::data::augment::Augment;
-use crate::data::dataset::Sample;
+use crate::data::dataset::{Mixture, Sample};
 use crate::data::feed::sampling::Sampler;
 use crate::data::feed::{LoaderOptions, Sampling, TrainLoader, Variety};
 use crate::tasks::Label;
@@ -179,5 +179,34 @@ fn threads_change_nothing_and_any_batch_can_be_the_first_under_every_sampling() 
         let pictures: Vec<&[u8]> = drawn[..10].iter().filter(|d| d.0 == rare).map(|d| d.1).collect();
         assert!(pictures.len() > 1, "{sampling:?}: {} of image {rare}", pictures.len());
         assert!(pictures.iter().enumerate().all(|(i, p)| !pictures[..i].contains(p)), "{sampling:?}");
+    }
+}
+
+#[test]
+fn every_batch_has_the_shares_of_its_sources() {
+    let source_of: Vec<u32> = (0..100).map(|i| u32::from(i >= 60) + u32::from(i >= 90)).collect();
+    for (shares, batch) in [(vec![0.3, 0.5, 0.2], 10), (vec![0.25, 0.0, 0.75], 8), (vec![0.6, 0.3, 0.1], 16)] {
+        let sampler = Sampler::mixed(&Mixture { shares: shares.clone(), source_of: source_of.clone() });
+        assert!(sampler.repeats());
+        let epochs: Vec<u32> = (0..30).flat_map(|epoch| sampler.epoch(7, epoch).to_vec()).collect();
+        assert_eq!(epochs.len(), 3000);
+        for images in epochs.chunks_exact(batch) {
+            for (source, share) in shares.iter().enumerate() {
+                let own = images.iter().filter(|image| source_of[**image as usize] == source as u32).count();
+                // A batch that spans two epochs may be one image further off.
+                assert!((own as f64 - share * batch as f64).abs() < 2.0, "{shares:?}: {own} of {batch}");
+            }
+        }
+        for (source, share) in shares.iter().enumerate() {
+            let mut times = [0usize; 100];
+            epochs.iter().for_each(|image| times[*image as usize] += 1);
+            let own: Vec<usize> = (0..100).filter(|i| source_of[*i] == source as u32).map(|i| times[i]).collect();
+            let all: usize = own.iter().sum();
+            assert!((all as f64 - share * 3000.0).abs() <= 30.0, "{shares:?}: {all}");
+            // All images of a source are shown before one is shown again.
+            assert!(own.iter().max().unwrap() - own.iter().min().unwrap() <= 1, "{own:?}");
+        }
+        assert_eq!(sampler.epoch(7, 3), sampler.epoch(7, 3));
+        assert_ne!(sampler.epoch(7, 3), sampler.epoch(8, 3));
     }
 }

@@ -43,6 +43,32 @@ fn an_image_stays_in_its_split_when_others_come() {
 }
 
 #[test]
+fn a_table_of_paths_is_a_list() {
+    let folder = Folder::new();
+    folder.images(&["images/a.png", "images/b.png", "images/c.png"]);
+    folder.text("labels/a.txt", "0 0.5 0.5 0.5 0.5");
+    folder.text("data.yaml", "train: train.csv\nval: val.txt\nnames: [thing]\n").text("val.txt", "images/c.png\n");
+    for table in [
+        "images/a.png\nimages/b.png\n",
+        "whatever\nimages/a.png\n./images/b.png\n",
+        "id,Image,age\n1,images/a.png,3\n\n2,images/b.png,4\n",
+        "age;where\n3;images/a.png\n4;images\\b.png\n",
+        "images/a.png,3\nimages/b.png,4\n",
+    ] {
+        folder.text("train.csv", table);
+        let names: Vec<String> = folder.open().train.into_iter().map(|sample| sample.name).collect();
+        assert_eq!(names, ["images/a.png", "images/b.png"], "{table}");
+    }
+    folder.text("train.csv", "path\nimages/a.png\nimages/z.png\n");
+    assert!(folder.error().starts_with("DIR/train.csv:3: `images/z.png` is not there"), "{}", folder.error());
+    folder.text("train.csv", "age,height\n3,4\n");
+    assert_eq!(
+        folder.error(),
+        "DIR/train.csv:1: expected a list of images: one path per line, or a table whose column of paths is called `file`; labels in a table belong under `tasks:`"
+    );
+}
+
+#[test]
 fn images_in_two_splits_are_noted() {
     let folder = Folder::new();
     folder.images(&["images/a.png", "images/b.png", "images/c.png"]);

@@ -164,7 +164,7 @@ fn a_roboflow_export_is_read_although_its_paths_lead_outside() {
     let empty = open(&folder).unwrap();
     assert_note(
         &empty,
-        "set/test/images: the test split holds no image (jpg, jpeg, png, bmp, webp, tif, tiff, gif are read); it is left out",
+        "set/test/images: the test split holds no image (jpg, jpeg, jfif, png, bmp, webp, tif, tiff, gif, ppm, pgm, pbm, pnm are read); it is left out",
     );
     assert!(empty.no_test.is_some() && empty.test.is_empty());
 

@@ -49,7 +49,7 @@ impl Prediction for FoundBoxes {
         self.boxes.first().map(|best| best.score)
     }
 
-    fn coco(&self, image: u64, categories: &[u64]) -> Vec<Value> {
+    fn coco(&self, image: i64, categories: &[i64]) -> Vec<Value> {
         let entry = |b: &Detection| {
             let [x1, y1, x2, y2] = b.xyxy;
             let bbox = [x1, y1, x2 - x1, y2 - y1].map(|v| round(v, 1e2));

@@ -38,6 +38,10 @@ impl Declared for LookedFor {
         Some(undeclared())
     }
 
+    fn looked_for(&self) -> Option<&[String]> {
+        self.0.as_deref()
+    }
+
     /// The size is needed for the region that covers the image.
     fn needs_size(&self, reading: &Reading) -> bool {
         let is_partial = reading.labelled_categories.is_some() || self.0.is_some();

@@ -190,6 +190,10 @@ impl TaskSpec for Regress {
         Some(&self.columns)
     }
 
+    fn units(&self) -> Option<&[String]> {
+        Some(&self.units)
+    }
+
     fn to_json(&self, label: &Label) -> Option<Vec<Value>> {
         label::to_json(label)
     }

@@ -162,13 +162,27 @@ impl<'a> Jpeg<'a> {
         (body.0 == [0, 63, 0]).then_some(())
     }
 
-    /// Decodes `part`, in pixels as stored; the rest of the image stays black. `None` if the data is damaged.
-    pub fn decode(&self, part: &Part) -> Option<Image> {
+    /// The part within the image.
+    fn within(&self, part: &Part) -> Part {
         let (right, bottom) = (part.right.min(self.width), part.bottom.min(self.height));
-        let part = &Part { left: part.left.min(right), top: part.top.min(bottom), right, bottom };
+        Part { left: part.left.min(right), top: part.top.min(bottom), right, bottom }
+    }
+
+    /// The bytes that [`Jpeg::decode`] takes for the samples of a part and a copy of the compressed data.
+    pub fn samples(&self, part: &Part) -> usize {
+        let (columns, rows) = self.units_of(&self.within(part));
+        let of = |c: &Component| columns.len() * rows.len() * c.sampling[0] * c.sampling[1] * 64;
+        self.components.iter().map(of).sum::<usize>() + self.data.len()
+    }
+
+    /// Decodes `part`, in pixels as stored, into `rgb`, `[height, width, 3]`; the rest of the image stays black, as `rgb` is. `None`
+    /// if the data is damaged.
+    pub fn decode(&self, part: &Part, rgb: Vec<u8>) -> Option<Image> {
+        debug_assert_eq!(rgb.len(), self.width * self.height * 3);
+        let part = &self.within(part);
         let scan = Scan::new(self.data)?;
         let mut planes = self.planes(part);
-        let mut image = Image { width: self.width, height: self.height, rgb: vec![0; self.width * self.height * 3] };
+        let mut image = Image { width: self.width, height: self.height, rgb };
         let isa = Isa::of_process();
         vectorise(
             isa,
@@ -189,12 +203,24 @@ impl<'a> Jpeg<'a> {
         self.components[0].sampling.map(|s| s * 8)
     }
 
-    /// Buffers for the units that `part` touches, plus the neighbouring chroma samples.
-    fn planes(&self, part: &Part) -> Planes {
+    /// The number of units of the whole scan, across and down.
+    fn units(&self) -> [usize; 2] {
         let [unit_width, unit_height] = self.unit();
-        let units = [self.width.div_ceil(unit_width), self.height.div_ceil(unit_height)];
+        [self.width.div_ceil(unit_width), self.height.div_ceil(unit_height)]
+    }
+
+    /// The columns and rows of the units that `part` touches, plus the neighbouring chroma samples.
+    fn units_of(&self, part: &Part) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
+        let ([unit_width, unit_height], units) = (self.unit(), self.units());
         let columns = part.left.saturating_sub(2) / unit_width..(part.right + 2).div_ceil(unit_width).min(units[0]);
         let rows = part.top.saturating_sub(2) / unit_height..(part.bottom + 2).div_ceil(unit_height).min(units[1]);
+        (columns, rows)
+    }
+
+    /// Buffers for the units of a part.
+    fn planes(&self, part: &Part) -> Planes {
+        let ([unit_width, unit_height], units) = (self.unit(), self.units());
+        let (columns, rows) = self.units_of(part);
         let plane = |c: &Component| {
             let [width, height] = [columns.len() * c.sampling[0] * 8, rows.len() * c.sampling[1] * 8];
             Plane { width, height, samples: vec![0; width * height] }
