@@ -293,9 +293,11 @@ mod tests {
         {
             let images: Vec<Canvas> = (0..count).map(|i| Canvas::filled(3 + i, 10 - i, [200 + i as u8; 3])).collect();
             let sheet = grid(&images, columns);
-            let largest = if count == 0 { (0, 0) } else { (2 + count, 10) };
-            assert_eq!(sheet.width, across * (largest.0 + GRID_GAP) + GRID_GAP, "{count} in {columns}");
-            assert_eq!(sheet.height, down * (largest.1 + GRID_GAP) + GRID_GAP, "{count} in {columns}");
+            let widest = if count == 0 { 0 } else { 2 + count };
+            assert_eq!(sheet.width, across * (widest + GRID_GAP) + GRID_GAP, "{count} in {columns}");
+            // The first image of a row is its highest.
+            let heights: usize = (0..down).map(|row| 10 - row * across + GRID_GAP).sum();
+            assert_eq!(sheet.height, heights + GRID_GAP, "{count} in {columns}");
             for image in &images {
                 let seen = sheet.rgb.chunks(3).filter(|p| *p == image.pixel(0, 0)).count();
                 assert_eq!(seen, image.width * image.height);

@@ -181,7 +181,8 @@ pub fn lost_classes(account: &Account, declared: &Declaration, images: &[Listed]
     }
     let class_folder = |folder: &Path| {
         let sources = declared.splits.iter().flatten().filter(|source| matches!(source, Source::Folder(_)));
-        let below = sources.filter_map(|source| Some((source.path(), folder.strip_prefix(source.path()).ok()?))).next_back();
+        let below =
+            sources.filter_map(|source| Some((source.path(), folder.strip_prefix(source.path()).ok()?))).next_back();
         let (source, below) = below?;
         below.components().next().map(|first| source.join(first))
     };

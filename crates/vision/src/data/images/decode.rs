@@ -185,7 +185,7 @@ fn decode_any(path: &Path, bytes: &[u8], on_size: impl FnOnce([usize; 2])) -> Re
         pixels.check(samples.len())?;
     }
     decoder.read_image(&mut samples).map_err(unreadable)?;
-    let rgb = Samples { color, bytes: samples, white: pnm_white(bytes) }.into_rgb(|| pixels.zeroed(3))?;
+    let rgb = Samples { color, bytes: samples }.into_rgb(|| pixels.zeroed(3))?;
     upright(path, Image { width: size[0], height: size[1], rgb }, orientation)
 }
 
@@ -226,22 +226,26 @@ fn not_read(format: &str) -> String {
     format!("this is a picture in the format {format}, which is not read: convert it to JPEG or PNG")
 }
 
-/// The sample of white that a PNM file states, if it is another than the largest of its type.
-fn pnm_white(bytes: &[u8]) -> Option<u16> {
-    let [b'P', b'2' | b'3' | b'5' | b'6', rest @ ..] = bytes else { return None };
-    // A comment reaches to the end of its line.
-    let lines = rest.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b'#').next().unwrap_or(line));
-    let mut words = lines.flat_map(|line| line.split(u8::is_ascii_whitespace)).filter(|word| !word.is_empty());
-    let white = words.nth(2)?;
-    std::str::from_utf8(white).ok()?.parse().ok().filter(|white| *white > 0)
-}
-
-fn decoder<'a>(reader: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a, String> {
-    let mut reader = ImageReader::new(reader).with_guessed_format().map_err(unreadable)?;
+fn decoder<'a>(mut reader: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a, String> {
+    let is_big_tiff = is_big_tiff(&mut reader)?;
+    let mut reader = ImageReader::new(reader);
+    match is_big_tiff {
+        true => reader.set_format(ImageFormat::Tiff),
+        false => reader = reader.with_guessed_format().map_err(unreadable)?,
+    }
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
     reader.into_decoder().map_err(unreadable)
+}
+
+/// Whether this is a BigTIFF file, which the general decoder reads but does not recognise.
+fn is_big_tiff(reader: &mut (impl BufRead + Seek)) -> Result<bool, String> {
+    let mut start = [0; 4];
+    reader.rewind().map_err(unreadable)?;
+    let is_whole = reader.read_exact(&mut start).is_ok();
+    reader.rewind().map_err(unreadable)?;
+    Ok(is_whole && (start == *b"II+\0" || start == *b"MM\0+"))
 }
 
 fn upright(path: &Path, image: Image, orientation: Orientation) -> Result<Image, Fault> {

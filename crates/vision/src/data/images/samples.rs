@@ -9,8 +9,6 @@ pub(super) struct Samples {
     pub color: ColorType,
     /// Samples of more than 8 bits are in this machine's byte order.
     pub bytes: Vec<u8>,
-    /// The sample of white; `None` for the largest of its type.
-    pub white: Option<u16>,
 }
 
 impl Samples {
@@ -18,20 +16,18 @@ impl Samples {
     ///
     /// Errors: `zeroed`'s, or a type of samples that is not known.
     pub fn into_rgb(self, zeroed: impl FnOnce() -> Result<Vec<u8>, Fault>) -> Result<Vec<u8>, Fault> {
-        let Samples { color, bytes, white } = self;
-        if color == ColorType::Rgb8 && white.is_none_or(|white| white == 255) {
+        let Samples { color, bytes } = self;
+        if color == ColorType::Rgb8 {
             return Ok(bytes);
         }
         let channels = usize::from(color.channel_count());
         let mut rgb = zeroed()?;
         match color {
-            ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => match white.unwrap_or(255) {
-                255 => fill(&mut rgb, &bytes, channels, |[byte]: [u8; 1]| byte),
-                white => fill(&mut rgb, &bytes, channels, |[byte]: [u8; 1]| to_byte(byte.into(), white)),
-            },
+            ColorType::L8 | ColorType::La8 | ColorType::Rgba8 => {
+                fill(&mut rgb, &bytes, channels, |[byte]: [u8; 1]| byte)
+            }
             ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-                let white = white.unwrap_or(u16::MAX);
-                fill(&mut rgb, &bytes, channels, |word| to_byte(u16::from_ne_bytes(word), white));
+                fill(&mut rgb, &bytes, channels, |word| to_byte(u16::from_ne_bytes(word)));
             }
             ColorType::Rgb32F | ColorType::Rgba32F => {
                 check_shares(bytes.as_chunks::<4>().0.iter().map(|word| f64::from(f32::from_ne_bytes(*word))))?;
@@ -55,9 +51,9 @@ fn fill<const BYTES: usize>(rgb: &mut [u8], samples: &[u8], channels: usize, con
 }
 
 /// The nearest of 256 levels.
-fn to_byte(sample: u16, white: u16) -> u8 {
-    let (sample, white) = (u32::from(sample.min(white)), u32::from(white));
-    ((sample * 255 + white / 2) / white) as u8
+fn to_byte(sample: u16) -> u8 {
+    let white = u32::from(u16::MAX);
+    ((u32::from(sample) * 255 + white / 2) / white) as u8
 }
 
 /// A share of white as the nearest byte.
@@ -111,7 +107,7 @@ mod tests {
             picture!(ImageRgba32F, shares, 4),
         ];
         for picture in pictures {
-            let samples = Samples { color: picture.color(), bytes: picture.as_bytes().to_vec(), white: None };
+            let samples = Samples { color: picture.color(), bytes: picture.as_bytes().to_vec() };
             let rgb = samples.into_rgb(|| Ok(vec![0; of(3)])).unwrap();
             assert_eq!(picture.dimensions(), (w, h));
             assert!(rgb == picture.to_rgb8().into_raw(), "{:?}", picture.color());

@@ -7,6 +7,7 @@ use crate::data::declaration::{
     Declaration, LabelsFrom, Source, SourceSet, Split, TaskDeclaration, YoloRows, explained,
 };
 use crate::data::formats;
+use crate::data::images::decode::is_image;
 use crate::data::walk::{folder_in, relative_name};
 use crate::error::{Error, Result, shown};
 use crate::files;
@@ -415,8 +416,10 @@ impl DataYaml {
 /// Whether this is a label file that names its images, rather than a list of paths.
 fn is_label_file(path: &Path) -> bool {
     let ends = |with: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(with));
-    // A list of paths has one cell in each line.
-    let is_table = || formats::table::columns_of(path, 1).is_some_and(|columns| columns.len() > 1);
+    // A list of paths has one cell in each line, or a column of names with an image's ending.
+    let is_list =
+        || formats::image_list(path).is_ok_and(|names| names.iter().all(|(_, name)| is_image(Path::new(name))));
+    let is_table = || formats::table::columns_of(path, 1).is_some_and(|columns| columns.len() > 1) && !is_list();
     archives::is_file(path) && (ends("json") || (ends("csv") && (formats::is_box_rows(path) || is_table())))
 }
 

@@ -111,9 +111,11 @@ fn doubtful_tables_are_left_to_the_user() {
         &rows(&format!("image,{}", columns.join(",")), |i| format!("i{i:02}.png{}", format!(",{i}.5").repeat(40))),
     );
     assert!(folder.error().contains("labels.csv has rows for them"), "{}", folder.error());
-    // Class folders say the class already.
+    // Class folders name a class, too.
     let folder = Folder::new();
     folder.images(&["cat/i00.png", "dog/i01.png", "cat/i02.png", "dog/i03.png"]);
     folder.text("labels.csv", "image,kind\ni00.png,a\ni01.png,b\ni02.png,a\ni03.png,b\n");
-    assert!(folder.open().layout.starts_with("class folders"));
+    let said = folder.error();
+    assert!(said.contains("labels.csv looks like labels of these images"), "{said}");
+    assert!(said.contains("{kind: {type: classify, from: {csv: labels.csv, column: kind}}}"), "{said}");
 }

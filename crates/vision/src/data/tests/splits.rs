@@ -64,7 +64,7 @@ fn a_table_of_paths_is_a_list() {
     folder.text("train.csv", "age,height\n3,4\n");
     assert_eq!(
         folder.error(),
-        "DIR/train.csv:1: expected a list of images: one path per line, or a table whose column of paths is called `file`; labels in a table belong under `tasks:`"
+        "DIR/train.csv: none of the 1 image that it names is in DIR (first: `3`; an image that is there is `images/a.png`): correct the names, or name the folder of the images in a data.yaml"
     );
 }
 

@@ -167,9 +167,9 @@ fn only_a_name_that_is_nearly_the_same_is_given_as_what_is_not_matched() {
     for (row, image, first) in [
         ("x/IMG_2385.jpeg", "IMG_2385.png", "`x/IMG_2385.jpeg` does not match `images/IMG_2385.png`"),
         ("IMX_2385.png", "IMG_2385.png", "`IMX_2385.png` does not match `images/IMG_2385.png`"),
-        ("IMX_2385.png", "IMG_2386.png", "the first names `IMX_2385.png`"),
-        ("IMG_2385.png", "IMG_2386.png", "the first names `IMG_2385.png`"),
-        ("a.png", "b.png", "the first names `a.png`"),
+        ("IMX_2385.png", "IMG_2386.png", "the first names `IMX_2385.png`, and an image here is `images/IMG_2386.png`"),
+        ("IMG_2385.png", "IMG_2386.png", "the first names `IMG_2385.png`, and an image here is `images/IMG_2386.png`"),
+        ("a.png", "b.png", "the first names `a.png`, and an image here is `images/b.png`"),
     ] {
         let expected = format!(
             "DIR/labels.csv:2: no row names an image of this data set: {first}; write paths relative to the images"
