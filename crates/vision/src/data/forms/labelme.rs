@@ -39,6 +39,10 @@ struct File {
 }
 
 fn read(text: &str, each: Sink) -> Result<Vec<String>, Unreadable> {
+    // A list of the values in their order would be taken for the object.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(Unreadable::new("not an object: expected the JSON that LabelMe writes for one image"));
+    }
     let file: File = serde_json::from_str(text).map_err(|e| json::not_json(&e))?;
     let mut image = Written::new("", Spot::File);
     image.size = [file.width, file.height].map(|side| side.and_then(|side| side.as_f64()).unwrap_or(0.0));
