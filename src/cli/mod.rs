@@ -240,7 +240,11 @@ fn command() -> clap::Command {
         };
         command.mut_args(of_flag).mut_subcommands(with_negative_numbers)
     }
-    with_negative_numbers(Cli::command()).mut_subcommand("evaluate", evaluate_flags::with_conflicts)
+    // A single command that is changed alone would become the last of the list.
+    with_negative_numbers(Cli::command()).mut_subcommands(|command| match command.get_name() {
+        "evaluate" => evaluate_flags::with_conflicts(command),
+        _ => command,
+    })
 }
 
 /// Parses the flags; `None` if help or the version was requested and printed.

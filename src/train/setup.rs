@@ -194,7 +194,7 @@ fn notes(config: &TrainConfig, dataset: &Dataset, cache: Option<&Cache>) -> Vec<
         ));
     }
     notes.extend(dataset.notes.iter().cloned());
-    notes.extend(dataset.problems.iter().map(|problem| format!("warning: {problem}")));
+    notes.extend(dataset.problems.iter().cloned());
     if dataset.tasks.len() == 1 && config.balance != TrainConfig::default().balance {
         notes.push(format!("--balance {}: there is one task, so its weight stays the same", config.balance));
     }

@@ -112,6 +112,17 @@ fn a_split_without_labels_is_named_and_then_best_is_the_last_epoch() {
     let column = |name: &str| columns.iter().position(|column| *column == name).unwrap();
     blank(&data, &[column("sum")]);
     let log = |run_folder: &str| std::fs::read_to_string(Path::new(run_folder).join("log.txt")).unwrap();
+    let run_of_all =
+        run(&["train", &data, "--project", &path(&folder, "runs/train"), "--backbone", "tiny", "--imgsz", "64"]);
+    let refused = text(&run_of_all.stderr);
+    assert_eq!(run_of_all.status.code(), Some(1), "{refused}");
+    assert!(refused.contains("task `sum`: none of 9 images of the val split has a label: "), "{refused}");
+
+    // A single image may lack a label by chance.
+    let declared = Path::new(&data).join("data.yaml");
+    let yaml = std::fs::read_to_string(&declared).unwrap();
+    std::fs::write(&declared, yaml.replace("val: val\n", "val: one.txt\n")).unwrap();
+    std::fs::write(Path::new(&data).join("one.txt"), "val/00003.png\n").unwrap();
     let some = train(&folder, &data, "some", &["--epochs", "1"]);
     assert!(log(&some).contains("note: sum: no validation image has labels for it"), "{}", log(&some));
     assert_eq!(results(&some)[0]["val/sum/loss"], "");

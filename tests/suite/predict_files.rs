@@ -262,7 +262,7 @@ fn predicting_again_into_the_source_answers_the_same_images() {
         for formats in ["jsonl", "csv", "yolo", "coco"] {
             let out = format!("images/{formats}{number}");
             let said = crate::cli::text(&place.succeed(&["images", "--out", &out, "--format", formats], b"").stdout);
-            assert!(said.starts_with("3 images answered"), "{out}: {said}");
+            assert!(said.starts_with("predicted 3 images"), "{out}: {said}");
             assert!(place.path(&out).join(".polyhead").is_file());
         }
     }
@@ -271,12 +271,12 @@ fn predicting_again_into_the_source_answers_the_same_images() {
     std::fs::write(place.path("images/mine/notes.txt"), "mine").unwrap();
     for _ in 0..2 {
         let said = crate::cli::text(&place.succeed(&["images", "--out", "images/mine"], b"").stdout);
-        assert!(said.starts_with("3 images answered"), "{said}");
+        assert!(said.starts_with("predicted 3 images"), "{said}");
     }
     assert!(!place.path("images/mine/.polyhead").exists());
     // A folder that is named is read.
     let said = crate::cli::text(&place.succeed(&["images/jsonl0", "--out", "named"], b"").stdout);
-    assert!(said.starts_with("3 images answered"), "{said}");
+    assert!(said.starts_with("predicted 3 images"), "{said}");
 }
 
 #[test]
