@@ -222,10 +222,11 @@ fn prediction(place: &Place, numbers: usize, what: &str) -> Error {
 pub fn undeclared(task: &TaskDeclaration, class: usize, line: &str, place: &Place) -> Option<Error> {
     let count = task.names.as_ref().map(Vec::len).filter(|count| class >= *count)?;
     let written = line.split_whitespace().next().unwrap_or_default();
-    Some(place.error(format!(
-        "class {written}, but {count} classes are declared (0 to {}): correct the row or add the class to `names:`",
-        count - 1
-    )))
+    let known = match count {
+        0 => "no class is declared".to_owned(),
+        count => format!("{count} classes are declared (0 to {})", count - 1),
+    };
+    Some(place.error(format!("class {written}, but {known}: correct the row or add the class to `names:`")))
 }
 
 fn array(numbers: &[f32]) -> [f32; 4] {

@@ -160,6 +160,17 @@ fn unknown_top_keys_are_a_note() {
 }
 
 #[test]
+fn a_class_number_where_no_class_is_declared_is_named() {
+    let folder = Folder::new();
+    folder.images(&["images/a.png", "images/b.png"]).text("labels/a.txt", "0 0.5 0.5 0.5 0.5\n");
+    folder.text("data.yaml", "train: images\nval: images\nnc: 0\n");
+    assert_eq!(
+        folder.error(),
+        "DIR/labels/a.txt:1: class 0, but no class is declared: correct the row or add the class to `names:`"
+    );
+}
+
+#[test]
 fn an_error_names_the_unknown_keys_that_may_be_its_cause() {
     let of_names = "DIR/data.yaml: neither `tasks:` nor `names:`: list the class names of the YOLO labels as `names: [cat, dog]`, or declare tasks";
     let of_labels = "DIR/labels/a.txt:1: class 2, but 2 classes are declared (0 to 1): correct the row or add the class to `names:`";
