@@ -120,7 +120,9 @@ fn commands_in_the_documentation_have_the_flags_that_they_are_shown_with() {
     let mut shown = 0;
     for (page, text) in pages() {
         for line in code(&text) {
-            for part in line.split(['|', ';', '#']).filter_map(|part| part.split_once("polyhead ")) {
+            let parts = line.split(['|', ';', '#']).filter_map(|part| part.split_once("polyhead "));
+            // After `-p` it is a package of cargo.
+            for part in parts.filter(|part| !part.0.ends_with("-p ")) {
                 let (mut command, mut words) = (&cli, part.1.split_whitespace().peekable());
                 while let Some(next) = words.peek().and_then(|word| command.find_subcommand(word)) {
                     (command, _) = (next, words.next());

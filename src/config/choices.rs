@@ -358,7 +358,7 @@ mod tests {
 
     /// For every choice, a configuration in which only that choice differs from its default.
     fn one_of_each() -> Vec<(String, TrainConfig)> {
-        let texts = ["true", "64", "2", "0.25", "0.0005", "2.5", "stem,layer1", "x=0.5", "cuda:1"];
+        let texts = ["true", "64", "2", "0.25", "0.0005", "2.5", "stem,layer1", "x=0.5", "cuda:1", "2/5"];
         let options = options();
         let one = |arg: &Arg| {
             let key = arg.get_id().to_string();

@@ -215,8 +215,10 @@ impl Outputs {
         for growing in &mut self.growing {
             // The original error is the one to report; a second error here cannot be handled.
             let _ = growing.flush();
-            if let Place::File { aside, written, .. } = &growing.place {
-                if growing.pieces > 0 && *written > 0 {
+            if let Place::File { aside, written, path, .. } = &growing.place {
+                if growing.pieces > 0 && *written > 0 && aside == path {
+                    kept.push(path.clone());
+                } else if growing.pieces > 0 && *written > 0 {
                     let named = aside.with_extension("unfinished");
                     kept.push(match std::fs::rename(aside, &named) {
                         Ok(()) => named,

@@ -228,7 +228,7 @@ fn two_runs_with_one_folder_do_not_write_into_each_others_answers() {
     let sheets = sheets(&[Format::Jsonl], &[], None).unwrap();
     let begin = |answers: &[&str]| {
         let mut outputs = Outputs::create(Target::Folder(folder.clone()), &sheets).unwrap();
-        answers.iter().for_each(|answer| outputs.add(&[(*answer).to_owned()]).unwrap());
+        answers.iter().for_each(|answer| outputs.add(&[format!("{{\"file\":\"{answer}\"}}\n")]).unwrap());
         outputs.flush().unwrap();
         outputs
     };
